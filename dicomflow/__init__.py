@@ -1,0 +1,75 @@
+"""dicomflow: any pile of DICOM files -> a typed Parquet dataset, one row per SOP Instance UID.
+
+The map of the house (imports go downwards only)::
+
+    cli          commands: parse, call one function, print
+    pipeline     extract(): list, plan, run, publish
+    query        open_dataset(): Arrow, pandas, SQL on a dataset
+    worker       scan_task(): one task, where the data is
+    batch        header values -> typed, sorted RecordBatch
+    compute      the Dask bag, local or distributed
+    dataset/     layout, writing, commit, ledger, one row per SOP Instance UID
+    header/      bytes -> values: element scan (compiled), charsets, values, pydicom fallback
+    sources/     where files are
+    plan         files -> ScanTasks
+    schema/      columns, profiles, Arrow schemas
+    synth/       synthetic studies: load, demonstration, tests
+    config, dictionary, log, summary, model, errors
+
+Public names, loaded when first used (``import dicomflow`` is cheap)::
+
+    extract, read_headers, open_dataset, write_studies, Dataset, RunSummary, Config, load_config, DicomflowError
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dicomflow.errors import DicomflowError
+
+if TYPE_CHECKING:
+    from dicomflow.config import Config, load_config
+    from dicomflow.pipeline import extract
+    from dicomflow.query import Dataset, open_dataset
+    from dicomflow.read import read_headers
+    from dicomflow.summary import RunSummary
+    from dicomflow.synth import write_studies
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "DicomflowError",
+    "RunSummary",
+    "__version__",
+    "extract",
+    "load_config",
+    "open_dataset",
+    "read_headers",
+    "write_studies",
+]
+
+_HOMES = {
+    "Config": "dicomflow.config",
+    "Dataset": "dicomflow.query",
+    "RunSummary": "dicomflow.summary",
+    "extract": "dicomflow.pipeline",
+    "load_config": "dicomflow.config",
+    "open_dataset": "dicomflow.query",
+    "read_headers": "dicomflow.read",
+    "write_studies": "dicomflow.synth",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module when it is first asked for (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'dicomflow' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

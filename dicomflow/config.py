@@ -1,0 +1,294 @@
+"""Settings of a run: one frozen model per stage, from a YAML file and the command line.
+
+In: a YAML file, dotted options.  Out: ``Config``; its sections bear the names of the stages.
+Knows no Dask, no Arrow, no DICOM; whether a path or an address exists is for the stage that uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from dicomflow.errors import ConfigError
+from dicomflow.yamlfile import kind_of, printable, read_yaml_mapping
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+MAX_PORT = 65_535
+COMMAND_LINE = "command line"
+SCHEDULERS = ("auto", "in-process", "processes")
+
+_ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]):(?P<port>[0-9]{1,5})")
+_SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?[A-Za-z]{0,5}")  # ByteSize alone would read "1,5 MB" as 1 byte
+_BYTES = TypeAdapter(ByteSize)
+
+
+def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
+    """The settings of a run: defaults, then the file, then the command line.
+
+    Args:
+        path: a YAML file (at most 1 MiB, UTF-8, no aliases), or None for the defaults.
+        overrides: dotted keys such as ``compute.workers``; a value of None means that the option was not given.
+
+    Raises:
+        ConfigError: one line that names the file (or the command line), the key and what is wrong with it.
+
+    >>> load_config(None, {"compute.workers": 4, "compute.scheduler": None}).compute.workers
+    4
+    """
+    data = {} if path is None else _drop_empty_sections(read_yaml_mapping(path))
+    _validate(data, str(path))
+    return _validate(_merge(data, overrides), COMMAND_LINE)
+
+
+def _check_file_name(value: Path) -> Path:
+    if not value.name:
+        raise ValueError("expected the name of a file")
+    return value
+
+
+def _parse_size(value: object) -> object:
+    """A size as text -> bytes; whatever is no text is left to the integer's own validation."""
+    if not isinstance(value, str):
+        return value
+    problem = "expected a size such as 65536, 32 KiB or 64MB"
+    if not _SIZE.fullmatch(value):
+        raise ValueError(problem)
+    try:
+        return int(_BYTES.validate_python(value))
+    except ValidationError:
+        raise ValueError(problem) from None
+
+
+def _parse_memory_limit(value: object) -> object:
+    """Normalised to plain bytes, because Dask and pydantic do not read the same units."""
+    size = value if value == "auto" else _parse_size(value)
+    if not isinstance(size, int) or isinstance(size, bool):
+        return size
+    if not 64 * MIB <= size <= 1024 * GIB:
+        raise ValueError("must be 'auto' or a size from 64 MiB to 1024 GiB")
+    return str(size)
+
+
+def _is_address(text: str, lowest_port: int) -> bool:
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and lowest_port <= int(found["port"]) <= MAX_PORT
+
+
+def _check_scheduler(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if value in SCHEDULERS or (separator and scheme in ("tcp", "tls") and _is_address(rest, 1)):
+        return value
+    near = get_close_matches(value[:64].lower(), SCHEDULERS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"expected auto, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT{hint}")
+
+
+def _check_dashboard(value: str) -> str:
+    if value and not _is_address(value, 0):
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8787, or '' for no dashboard")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_parse_size)]
+"""Bytes, as an integer or as text with a unit."""
+
+
+class _Section(BaseModel):
+    """What all sections share: no unknown keys, no guessed types, nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourcesConfig(_Section):
+    """How SOURCEs are listed."""
+
+    follow_symlinks: bool = True
+
+
+class PlanConfig(_Section):
+    """How files are grouped into tasks; ``files_per_task`` None means by the number of files and workers."""
+
+    files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] = 16_384
+    min_files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    tasks_per_worker: Annotated[int, Field(ge=1, le=1024)] = 4
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.min_files_per_task > self.max_files_per_task:
+            raise ValueError("min_files_per_task is greater than max_files_per_task")
+        return self
+
+
+class ComputeConfig(_Section):
+    """Where tasks run.
+
+    Attributes:
+        scheduler: ``auto``, ``in-process``, ``processes``, or the address of a running scheduler.
+        workers: worker processes to start; None for one per core.
+        memory_limit: per worker process: ``auto`` or a number of bytes.
+        dashboard_address: where the Dask dashboard listens; empty for none.
+        performance_report: an HTML file to write; relative to the current directory.
+        connect_timeout: seconds to wait for the scheduler at an address.
+        small_job_files: ``auto`` takes in-process below this many files.
+    """
+
+    scheduler: Annotated[str, AfterValidator(_check_scheduler)] = "auto"
+    workers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    memory_limit: Annotated[str, BeforeValidator(_parse_memory_limit)] = "auto"
+    dashboard_address: Annotated[str, AfterValidator(_check_dashboard)] = "127.0.0.1:8787"
+    performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
+    connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+    small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+
+
+class HeaderConfig(_Section):
+    """How headers are read, and the limits that no file may cross.
+
+    Attributes:
+        prefix_bytes: bytes of each file in the first read.
+        batch_rows: headers that are typed together; bounds a worker's memory.
+        max_header_bytes: a longer header ends as ``limit_header_bytes``.
+        max_elements: data elements of one header, those of sequence items included.
+        max_depth: sequences inside sequences.
+        max_inflated_bytes: what a deflated data set may inflate to, up to the stop tag.
+    """
+
+    prefix_bytes: Annotated[Size, Field(ge=KIB, le=16 * MIB)] = 32 * KIB
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16384
+    max_header_bytes: Annotated[Size, Field(ge=64 * KIB, le=GIB)] = 256 * MIB
+    max_elements: Annotated[int, Field(ge=100, le=1_000_000_000)] = 2_000_000
+    max_depth: Annotated[int, Field(ge=1, le=256)] = 64
+    max_inflated_bytes: Annotated[Size, Field(ge=64 * KIB, le=GIB)] = 256 * MIB
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.prefix_bytes > self.max_header_bytes:
+            raise ValueError("prefix_bytes is greater than max_header_bytes")
+        return self
+
+
+class DatasetConfig(_Section):
+    """How Parquet is written: zstd level, rows in a row group, bloom filter on SOPInstanceUID."""
+
+    compression_level: Annotated[int, Field(ge=1, le=22)] = 1
+    row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 131_072
+    bloom_filter: bool = True
+
+
+class Config(_Section):
+    """All settings of a run.
+
+    Attributes:
+        columns: ``minimal``, ``standard``, or a YAML file with a profile of one's own.
+        max_failed: share of failed files (0 to 1) above which the command's exit code says so; None for never.
+    """
+
+    columns: Annotated[str, Field(min_length=1, max_length=4096)] = "standard"
+    sources: SourcesConfig = SourcesConfig()
+    plan: PlanConfig = PlanConfig()
+    compute: ComputeConfig = ComputeConfig()
+    header: HeaderConfig = HeaderConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+
+
+def _drop_empty_sections(data: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A section whose keys are all commented out is null in YAML: it says nothing, and that is no error."""
+    return {key: value for key, value in data.items() if value is not None or key not in _SECTIONS}
+
+
+def _merge(data: Mapping[Any, Any], overrides: Mapping[str, object]) -> dict[Any, Any]:
+    merged = dict(data)
+    for dotted, value in overrides.items():
+        section, _, key = dotted.rpartition(".")
+        if value is None:
+            continue
+        if not section:
+            merged[key] = value
+        else:
+            before = merged.get(section)
+            merged[section] = {**(before if isinstance(before, Mapping) else {}), key: value}
+    return merged
+
+
+def _validate(data: Mapping[Any, Any], origin: str) -> Config:
+    try:
+        return Config.model_validate(data)
+    except ValidationError as fault:
+        first, *others = fault.errors(include_url=False)
+    more = f" (and {len(others)} more)" if others else ""
+    raise ConfigError(f"{origin}: {_describe(first)}{more}")
+
+
+def _describe(error: ErrorDetails) -> str:
+    """``compute.workers: expected an integer, got text``."""
+    key = ".".join(printable(part) for part in error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        problem = f"unknown key; {_suggest(error['loc'])}"
+    elif kind in _EXPECTED:
+        problem = f"expected {_EXPECTED[kind]}, got {kind_of(error['input'])}"
+    else:
+        problem = _RULES[kind].format(**error.get("ctx", {})) if kind in _RULES else error["msg"]
+    return f"{key}: {problem}" if key else problem
+
+
+def _suggest(loc: tuple[int | str, ...]) -> str:
+    """The nearest key of the same section, else of any section, else all that the section has."""
+    wrong = str(loc[-1])[:64]
+    model = _SECTIONS[str(loc[0])] if len(loc) > 1 else Config
+    elsewhere = {key: f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields}
+    elsewhere |= {key: key for key in Config.model_fields}
+    if near := get_close_matches(wrong, model.model_fields, n=1):
+        return f"did you mean {near[0]!r}?"
+    if near := get_close_matches(wrong, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[near[0]]!r}?"
+    return f"known keys: {', '.join(model.model_fields)}"
+
+
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "path_type": "a file name",
+    "model_type": "a mapping of keys to values",
+}
+
+_RULES = {
+    "value_error": "{error}",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "is too long",
+    "invalid_key": "a key must be text",
+}

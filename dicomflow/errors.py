@@ -1,0 +1,121 @@
+"""What can go wrong, as data and as exceptions.
+
+Expected faults of inputs are data: a ``Status`` and a ``Code`` in the ledger, an ``IssueCode`` beside a value.
+An exception means that the run (or the call) cannot go on:
+
+    DicomflowError
+    ├── ConfigError          a configuration or column profile is wrong; names file, key and nearest valid key
+    ├── SourceError          a SOURCE given by the user does not exist or cannot be listed at all
+    ├── DatasetError         DEST cannot be written, or is not what it should be
+    │   ├── CommitFailed     nothing became visible; safe to run again
+    │   └── DatasetLocked    another run is writing this dataset
+    ├── ComputeError         the cluster cannot be reached, or was lost
+    └── HeaderError          a single header asked for by name (``show``) cannot be read
+
+Messages name the file, the tag, the offset and what to do; never the value of a data element.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DicomflowError(Exception):
+    """Base of every error that dicomflow raises on purpose."""
+
+
+class ConfigError(DicomflowError):
+    """A configuration file, option or column profile is not valid."""
+
+
+class SourceError(DicomflowError):
+    """A source named by the user does not exist or cannot be listed."""
+
+
+class DatasetError(DicomflowError):
+    """The destination cannot be written or is not a dicomflow dataset."""
+
+
+class CommitFailed(DatasetError):
+    """Publishing failed before anything became visible: run again."""
+
+
+class DatasetLocked(DatasetError):
+    """Another run is writing to this dataset."""
+
+
+class ComputeError(DicomflowError):
+    """The Dask cluster cannot be reached or was lost."""
+
+
+class HeaderError(DicomflowError):
+    """One header that was asked for by name cannot be read."""
+
+
+class Status(StrEnum):
+    """Outcome of one input; every input of a run has exactly one (the ``files`` table)."""
+
+    OK = "ok"  # the header was read to its stop tag or the true end of the file
+    PARTIAL = "partial"  # a row exists, but the header could not be read to its end
+    DUPLICATE = "duplicate"  # same SOP Instance UID, same header as another file
+    CONFLICT = "conflict"  # same SOP Instance UID, another header; full row in ``conflicts``
+    FAILED = "failed"  # no row: could not be read
+    NOT_DICOM = "not_dicom"  # no row: not a DICOM file by its content
+    SKIPPED = "skipped"  # no row, on purpose
+    REMOVED = "removed"  # was here in an earlier run, is gone now
+
+
+class Code(StrEnum):
+    """Why an input ended as it did; null in the ledger where ``status`` says it all."""
+
+    # partial
+    TRUNCATED = "truncated"  # the file ends inside an element
+    BAD_LENGTH = "bad_length"  # a length reaches past the sequence or item that holds it
+    BAD_SEQUENCE = "bad_sequence"  # something other than an item stands in a sequence
+    BAD_ELEMENT = "bad_element"  # no element can be read at this offset
+    # partial or failed, by what was read before
+    LIMIT_HEADER_BYTES = "limit_header_bytes"
+    LIMIT_ELEMENTS = "limit_elements"
+    LIMIT_DEPTH = "limit_depth"
+    LIMIT_INFLATED_BYTES = "limit_inflated_bytes"
+    INFLATE_ERROR = "inflate_error"  # the deflated data set is damaged
+    # failed
+    MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"
+    UNREADABLE_HEADER = "unreadable_header"  # neither reader can make sense of it
+    PERMISSION_DENIED = "permission_denied"
+    NOT_FOUND = "not_found"  # listed, but gone when it was opened; or a dangling link
+    IO_ERROR = "io_error"
+    NAME_TOO_LONG = "name_too_long"
+    # not_dicom
+    EMPTY_FILE = "empty_file"
+    NO_DICOM_HEADER = "no_dicom_header"
+    # duplicate, conflict
+    SAME_HEADER = "same_header"
+    OTHER_HEADER = "other_header"
+    # skipped
+    DICOMDIR = "dicomdir"
+    SPECIAL_FILE = "special_file"  # FIFO, socket, device: never opened
+    SYMLINK = "symlink"  # a symbolic link, and the configuration says not to follow
+
+
+class IssueCode(StrEnum):
+    """Why a value is null, or how it was read in spite of a fault (``instances.issues``)."""
+
+    BAD_VALUE = "bad_value"  # not what the VR allows; null
+    BAD_LENGTH = "bad_length"  # a binary value whose length is no multiple of its VR's size; null
+    OUT_OF_RANGE = "out_of_range"  # does not fit the column's type; null
+    NOT_FINITE = "not_finite"  # NaN or infinity; null
+    NOT_INTEGRAL = "not_integral"  # a number with a fraction where an integer is due; null
+    PARTIAL_PRECISION = "partial_precision"  # a DT (or range) with parts missing; null, the text is kept in raw
+    UTC_OFFSET = "utc_offset"  # a DT with an offset; null, the text is kept in raw
+    EXTRA_VALUES = "extra_values"  # more values than the VM allows; the first is kept
+    INVALID_UID = "invalid_uid"  # not a UID by PS3.5 9.1; kept as found
+    EMBEDDED_NUL = "embedded_nul"  # a NUL inside a text; kept as found
+    CHARSET_UNKNOWN = "charset_unknown"  # SpecificCharacterSet has a term nobody defines
+    CHARSET_UNDECLARED = "charset_undeclared"  # bytes beyond ASCII with no SpecificCharacterSet
+    CHARSET_REPLACED = "charset_replaced"  # bytes that the declared set cannot decode were replaced
+    REPEATED_TAG = "repeated_tag"  # the tag occurs more than once; the last one is kept
+    TRANSFER_SYNTAX = "transfer_syntax"  # the data set is not encoded as declared; read as it is
+    UID_FROM_FILE_META = "uid_from_file_meta"  # no SOPInstanceUID: MediaStorageSOPInstanceUID stands in
+    INCOMPATIBLE_VR = "incompatible_vr"  # the VR in the file cannot be delivered as the column's type; null
+    TRUNCATED = "truncated"  # the value is cut short; null

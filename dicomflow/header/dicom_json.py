@@ -1,0 +1,149 @@
+"""The DICOM JSON Model (PS3.18 annex F) of a tree.
+
+In: elements, or the value field of a sequence.  Out: dicts and lists that ``json`` can write, or their text.
+Knows how each VR is written in JSON; does not read files, knows no columns.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from dicomflow.errors import IssueCode, Status
+from dicomflow.header.tree import (
+    IMPLICIT_LE,
+    Element,
+    Encoding,
+    Item,
+    Limits,
+    read_items,
+)
+from dicomflow.header.values import MAX_RAW, Decoded, type_item
+from dicomflow.header.values import Item as Value
+from dicomflow.header.values import read_items as read_values
+from dicomflow.model import RawValue
+
+INLINE_LIMIT = 1024
+"""Bytes of a binary value that are written into the JSON; of a longer one only the length is."""
+
+JsonObject = dict[str, Any]
+
+
+def to_dicom_json(elements: Iterable[Element], *, inline_limit: int = INLINE_LIMIT) -> JsonObject:
+    """The DICOM JSON Model of one data set (PS3.18 F.2).
+
+    Tags ascend, group lengths are left out, an empty element has only its VR, an empty value among others is null. A DS
+    or IS that is no number stays a string; NaN and infinity, which JSON lacks, are strings too. A binary value longer
+    than ``inline_limit`` has a member ``length`` in place of a BulkDataURI: there is no server to ask for it.
+
+    >>> from dicomflow.header.tree import read_tree
+    >>> to_dicom_json(read_tree(b"\\x08\\x00\\x60\\x00CS\\x02\\x00MR").elements)
+    {'00080060': {'vr': 'CS', 'Value': ['MR']}}
+    """
+    wanted = sorted((element for element in elements if element.tag & 0xFFFF), key=lambda element: element.tag)
+    return {f"{element.tag:08X}": _element_json(element, inline_limit) for element in wanted}
+
+
+def decode_sequence(
+    value: RawValue,
+    *,
+    implicit: bool | None = None,
+    limits: Limits | None = None,
+    inline_limit: int = INLINE_LIMIT,
+) -> Decoded:
+    """The value of an SQ column: JSON text of the list of items; None where there is none.
+
+    A sequence that cannot be walked to its end is null with the issue BAD_VALUE: half a sequence is a wrong value.
+
+    Args:
+        value: the value field of the sequence, with or without its sequence delimiter; VR ``UN`` reads it as PS3.5
+            6.2.2 says.
+        implicit: whether the data set around it is implicit VR; None: the first element of each item shows it.
+        limits: what must not be crossed.
+        inline_limit: see ``to_dicom_json``.
+    """
+    encoding = IMPLICIT_LE if value.vr == "UN" else Encoding(bool(implicit), value.big_endian)
+    items, outcome = read_items(value.raw, encoding=encoding, charset=value.charset, limits=limits)
+    if outcome.status != Status.OK:
+        return Decoded(None, ((IssueCode.BAD_VALUE, value.raw[: MAX_RAW // 2].hex()),))
+    return Decoded(_dump_items(items, inline_limit) if items else None)
+
+
+def sequence_to_json_text(value: RawValue, implicit: bool | None = None) -> str | None:
+    """``decode_sequence`` without its issues: JSON text, or None.
+
+    >>> sequence_to_json_text(RawValue(b"\\xfe\\xff\\x00\\xe0\\x0a\\0\\0\\0\\x08\\x00\\x60\\x00CS\\x02\\x00MR", "SQ"))
+    '[{"00080060":{"vr":"CS","Value":["MR"]}}]'
+    """
+    text = decode_sequence(value, implicit=implicit).value
+    return text if isinstance(text, str) else None
+
+
+def _dump_items(items: Iterable[Item], inline_limit: int) -> str:
+    model = [to_dicom_json(item.elements, inline_limit=inline_limit) for item in items]
+    return json.dumps(model, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _element_json(element: Element, inline_limit: int) -> JsonObject:
+    if isinstance(element.value, tuple):
+        items = [to_dicom_json(item.elements, inline_limit=inline_limit) for item in element.value]
+        return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+    write = _WRITERS.get(element.vr)
+    if write is None:
+        return _binary_json(element.vr if element.vr in _BINARY else "UN", element.value, inline_limit)
+    read = read_values(element.raw, element.vr)
+    if any(code == IssueCode.BAD_LENGTH for code, _ in read.issues):
+        return _binary_json("UN", element.value, inline_limit)
+    if all(value is None for value in read.values):
+        return {"vr": element.vr}
+    return {"vr": element.vr, "Value": [None if value is None else write(value) for value in read.values]}
+
+
+def _binary_json(vr: str, value: bytes, inline_limit: int) -> JsonObject:
+    if not value:
+        return {"vr": vr}
+    if len(value) > inline_limit:
+        return {"vr": vr, "length": len(value)}
+    return {"vr": vr, "InlineBinary": base64.b64encode(value).decode("ascii")}
+
+
+def _write_plain(value: Value) -> object:
+    return value
+
+
+def _write_float(value: Value) -> object:
+    return value if isinstance(value, float) and math.isfinite(value) else _NOT_FINITE[str(value)]
+
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _write_number(vr: str, value: Value) -> object:
+    """A DS or IS as number; what is none stays text (PS3.18 F.2.3 allows both)."""
+    number = type_item(value, vr)
+    return value if number is None else number
+
+
+_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+
+
+def _write_name(value: Value) -> object:
+    """The component groups that are not empty (PS3.18 F.2.2)."""
+    groups = zip(_NAME_GROUPS, str(value).split("="), strict=False)
+    return {name: group for name, group in groups if group}
+
+
+_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_TEXT = ("AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+_WRITERS: dict[str, Callable[[Value], object]] = {
+    **dict.fromkeys((*_TEXT, "AT", "SL", "SS", "SV", "UL", "US", "UV"), _write_plain),
+    **dict.fromkeys(("FL", "FD"), _write_float),
+    "DS": partial(_write_number, "DS"),
+    "IS": partial(_write_number, "IS"),
+    "PN": _write_name,
+}
+"""VR -> how one of its values is written (PS3.18 table F.2.3-1)."""

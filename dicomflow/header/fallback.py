@@ -1,0 +1,122 @@
+"""Let pydicom read a header that the fast reader does not support: the same values, at pydicom's speed and leniency.
+
+In: the bytes of a file, the columns.  Out: one RawValue (or None) per column, and whether the header is whole.
+Knows no files and no batches.  One of the doors to pydicom.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+import pydicom
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset, FileDataset
+
+from dicomflow.dictionary import vr_for_tag
+from dicomflow.model import RawValue
+from dicomflow.schema.column import Column, Step
+
+_STOP_TAG = 0x7FE00008
+_CHARSET = 0x00080005
+
+
+class FallbackHeader(NamedTuple):
+    """What pydicom read: values by column, where it stopped, and whether that is the header's true end."""
+
+    values: tuple[RawValue | None, ...]
+    stop: int
+    complete: bool
+    is_dicomdir: bool
+
+
+def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader | None:
+    """Read the header in ``data``; None if pydicom cannot.
+
+    Completeness is checked because pydicom does not: a value shorter than its length, or an end that is neither the stop
+    tag nor the end of the data, means that the header was cut.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _read(data, columns)
+        except Exception:  # pydicom raises nearly anything on broken input: all of it means "cannot"
+            return None
+
+
+def _read(data: bytes, columns: Sequence[Column]) -> FallbackHeader:
+    stream = BytesIO(data)
+    dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+    stop = stream.tell()
+    values = tuple(_first_value(dataset, column) for column in columns)
+    is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
+    return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir)
+
+
+def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
+    if any(_is_short(dataset.get_item(tag)) for tag in dataset.keys()):
+        return False
+    rest = data[stop : stop + 8]
+    if len(rest) < 8:
+        return not rest.strip(b"\0")
+    order = "little" if dataset.original_encoding[1] else "big"
+    return int.from_bytes(rest[:2], order) << 16 | int.from_bytes(rest[2:4], order) >= _STOP_TAG  # type: ignore[arg-type]
+
+
+def _is_short(element: DataElement | RawDataElement | None) -> bool:
+    if not isinstance(element, RawDataElement) or element.length == 0xFFFFFFFF:
+        return False
+    return len(element.value or b"") < element.length
+
+
+def _first_value(dataset: FileDataset, column: Column) -> RawValue | None:
+    for path in column.paths:
+        source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
+        value = _follow(source, path, None)
+        if value is not None and value.raw.strip(b" \0" if value.vr not in ("US", "SS", "UL", "SL", "FL", "FD") else b""):
+            return value
+    return None
+
+
+def _follow(dataset: Dataset, path: tuple[Step, ...], charset: bytes | None) -> RawValue | None:
+    charset = _raw(dataset, _CHARSET) or charset
+    tag = _tag(dataset, path[0])
+    if tag is None or tag not in dataset:
+        return None
+    if len(path) == 1:
+        return _raw_value(dataset, tag, charset)
+    items = dataset[tag].value
+    index = path[0].item or 0
+    if not isinstance(items, pydicom.Sequence) or index >= len(items):
+        return None
+    return _follow(items[index], path[1:], charset)
+
+
+def _tag(dataset: Dataset, step: Step) -> int | None:
+    """The tag of a step; a private one by its creator's block (PS3.5 7.8.1)."""
+    if step.creator is None:
+        return step.tag
+    group = step.tag >> 16
+    for block in range(0x10, 0x100):
+        creator = _raw(dataset, group << 16 | block)
+        if creator is not None and creator.strip(b" \0") == step.creator.encode():
+            return group << 16 | block << 8 | step.tag & 0xFF
+    return None
+
+
+def _raw(dataset: Dataset, tag: int) -> bytes | None:
+    element = dataset.get_item(tag) if tag in dataset else None
+    value = element.value if element is not None else None
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else None
+
+
+def _raw_value(dataset: Dataset, tag: int, charset: bytes | None) -> RawValue | None:
+    element = dataset.get_item(tag)
+    if not isinstance(element, RawDataElement) or _is_short(element):
+        return None
+    vr = element.VR if element.VR and len(element.VR) == 2 else vr_for_tag(tag)
+    return RawValue(element.value or b"", vr, not element.is_little_endian, charset)

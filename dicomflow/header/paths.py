@@ -1,0 +1,234 @@
+"""Compile column paths into the tables that the scanner walks.
+
+In: Columns.  Out: ``ScanTables`` (a trie as flat arrays) and ``Hits`` (where a scan notes what it found).
+Pure: knows no bytes of any file.
+
+A *leaf* is one path's last step.  Leaves are numbered in the order of the trie, so that all leaves below one sequence are a
+range, and a column lists the leaves of its paths in the order of preference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomflow.dictionary import elements_of_group, entry_for_tag, vr_for_tag
+from dicomflow.schema.column import MAX_PATH_STEPS, Column, Step
+
+MAX_SCOPES = 4096
+
+_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+_SHORT_VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanTables:
+    """The trie of wanted paths as flat arrays; see ``header.scan.Scanner`` for how they are walked."""
+
+    node_lo: Ints
+    node_hi: Ints
+    entry_tag: npt.NDArray[np.uint32]
+    entry_leaf: Ints
+    entry_child_lo: Ints
+    entry_child_hi: Ints
+    entry_leaf_lo: Ints
+    entry_leaf_hi: Ints
+    child_item: Ints
+    child_node: Ints
+    leaf_vr: Ints
+    private_lo: Ints
+    private_hi: Ints
+    private_group: Ints
+    private_low: Ints
+    private_creator: Ints
+    private_entry: Ints
+    group_slot: Ints
+    creators: tuple[bytes, ...]
+    owners: npt.NDArray[np.int32]
+    known_tags: npt.NDArray[np.uint8]
+    vr_flags: npt.NDArray[np.uint8]
+    column_leaves: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Where the wanted values of the header scanned last lie; one place per leaf, ``length`` -1 where absent."""
+
+    offset: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    vr: Ints  # two letters, 0x10000 for big endian
+    scope: Ints
+    twice: npt.NDArray[np.uint8]
+    scope_parent: Ints
+    scope_offset: npt.NDArray[np.int64]
+    scope_length: npt.NDArray[np.int64]
+
+
+def make_hits(tables: ScanTables) -> Hits:
+    """Empty hits for these tables."""
+    leaves = max(1, len(tables.leaf_vr))
+    return Hits(
+        offset=np.zeros(leaves, np.int64),
+        length=np.full(leaves, -1, np.int64),
+        vr=np.zeros(leaves, np.int32),
+        scope=np.zeros(leaves, np.int32),
+        twice=np.zeros(leaves, np.uint8),
+        scope_parent=np.zeros(MAX_SCOPES, np.int32),
+        scope_offset=np.zeros(MAX_SCOPES, np.int64),
+        scope_length=np.zeros(MAX_SCOPES, np.int64),
+    )
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One wanted tag inside a data set: a leaf, a sequence to enter, or both."""
+
+    vr: str
+    leaf: int = -1
+    leaf_lo: int = 0
+    leaf_hi: int = 0
+    items: dict[int, _Node] = field(default_factory=dict)
+    columns: list[tuple[int, int]] = field(default_factory=list)  # (column, preference)
+
+
+@dataclass(slots=True)
+class _Node:
+    """The wanted tags of one data set, keyed by tag and private creator."""
+
+    entries: dict[tuple[int, str], _Entry] = field(default_factory=dict)
+
+
+def compile_tables(columns: Sequence[Column]) -> ScanTables:
+    """The scanner's tables for these columns."""
+    root = _Node()
+    for index, column in enumerate(columns):
+        for preference, path in enumerate(column.paths):
+            _add_path(root, path, column.vr).columns.append((index, preference))
+    leaves: list[_Entry] = []
+    _number_leaves(root, leaves)
+    found = sorted((column, preference, entry.leaf) for entry in leaves for column, preference in entry.columns)
+    return _Flattener(leaves).flatten(
+        root, tuple(tuple(leaf for c, _, leaf in found if c == index) for index in range(len(columns)))
+    )
+
+
+def _add_path(root: _Node, path: tuple[Step, ...], vr: str) -> _Entry:
+    node = root
+    for step in path[:-1]:
+        entry = node.entries.setdefault((step.tag, step.creator or ""), _Entry("SQ"))
+        node = entry.items.setdefault(step.item or 0, _Node())
+    last = path[-1]
+    return node.entries.setdefault((last.tag, last.creator or ""), _Entry(vr if last.creator else _vr(last.tag, vr)))
+
+
+def _vr(tag: int, column_vr: str) -> str:
+    """The VR of bytes that come without one: the column's where the dictionary leaves a choice or knows nothing."""
+    entry = entry_for_tag(tag)
+    return column_vr if entry is None or column_vr in entry.vrs else vr_for_tag(tag)
+
+
+def _number_leaves(node: _Node, leaves: list[_Entry]) -> None:
+    for key in sorted(node.entries):
+        entry = node.entries[key]
+        if entry.columns:
+            entry.leaf = len(leaves)
+            leaves.append(entry)
+        entry.leaf_lo = len(leaves)
+        for item in sorted(entry.items):
+            _number_leaves(entry.items[item], leaves)
+        entry.leaf_hi = len(leaves)
+
+
+class _Flattener:
+    """Lays the trie out in arrays: nodes, then for each its public entries (sorted by tag) and its private ones."""
+
+    def __init__(self, leaves: list[_Entry]) -> None:
+        self.leaves = leaves
+        self.nodes: list[_Node] = []
+        self.entries: list[tuple[int, _Entry]] = []
+        self.public: list[tuple[int, int]] = []
+        self.private: list[tuple[int, int]] = []
+        self.private_rows: list[tuple[int, str, int]] = []  # tag, creator, entry
+
+    def flatten(self, root: _Node, column_leaves: tuple[tuple[int, ...], ...]) -> ScanTables:
+        numbers = self._number_nodes(root)
+        for node in self.nodes:
+            self._add_entries(node)
+        creators = sorted({creator for _, creator, _ in self.private_rows})
+        groups = sorted({tag >> 16 for tag, _, _ in self.private_rows})
+        children = [[(item, numbers[id(node)]) for item, node in sorted(e.items.items())] for _, e in self.entries]
+        ends = np.cumsum([len(c) for c in children], dtype=np.int32) if children else np.zeros(0, np.int32)
+        flat = [pair for c in children for pair in c]
+        return ScanTables(
+            node_lo=_ints(lo for lo, _ in self.public),
+            node_hi=_ints(hi for _, hi in self.public),
+            entry_tag=np.array([tag for tag, _ in self.entries] or [0], np.uint32),
+            entry_leaf=_ints(e.leaf for _, e in self.entries),
+            entry_child_lo=_ints(int(end) - len(c) for end, c in zip(ends, children, strict=True)),
+            entry_child_hi=_ints(int(end) for end in ends),
+            entry_leaf_lo=_ints(e.leaf_lo for _, e in self.entries),
+            entry_leaf_hi=_ints(e.leaf_hi for _, e in self.entries),
+            child_item=_ints(item for item, _ in flat),
+            child_node=_ints(node for _, node in flat),
+            leaf_vr=_ints(ord(e.vr[0]) << 8 | ord(e.vr[1]) for e in self.leaves),
+            private_lo=_ints(lo for lo, _ in self.private),
+            private_hi=_ints(hi for _, hi in self.private),
+            private_group=_ints(tag >> 16 for tag, _, _ in self.private_rows),
+            private_low=_ints(tag & 0xFF for tag, _, _ in self.private_rows),
+            private_creator=_ints(creators.index(creator) for _, creator, _ in self.private_rows),
+            private_entry=_ints(entry for _, _, entry in self.private_rows),
+            group_slot=_ints(groups.index(tag >> 16) for tag, _, _ in self.private_rows),
+            creators=tuple(creator.encode() for creator in creators),
+            owners=np.full((MAX_PATH_STEPS + 1, max(1, len(groups)), 256), -1, np.int32),
+            known_tags=_known_tags(),
+            vr_flags=_vr_flags(),
+            column_leaves=column_leaves,
+        )
+
+    def _number_nodes(self, root: _Node) -> dict[int, int]:
+        self.nodes = [root]
+        for node in self.nodes:  # grows while it is walked: breadth first
+            self.nodes.extend(inner for entry in node.entries.values() for inner in entry.items.values())
+        return {id(node): number for number, node in enumerate(self.nodes)}
+
+    def _add_entries(self, node: _Node) -> None:
+        keys = sorted(node.entries)
+        start = len(self.entries)
+        self.entries.extend((tag, node.entries[tag, creator]) for tag, creator in keys if not creator)
+        self.public.append((start, len(self.entries)))
+        start = len(self.private_rows)
+        for tag, creator in keys:
+            if creator:
+                self.private_rows.append((tag, creator, len(self.entries)))
+                self.entries.append((tag, node.entries[tag, creator]))
+        self.private.append((start, len(self.private_rows)))
+
+
+def _ints(values: object) -> Ints:
+    return np.array(list(values) or [0], np.int32)  # type: ignore[call-overload, no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _known_tags() -> npt.NDArray[np.uint8]:
+    """Which elements of group 0002 (row 0) and 0008 (row 1) the dictionary knows, for sniffing without a preamble."""
+    known = np.zeros((2, 0x10000), np.uint8)
+    known[:, 0] = 1  # the group length
+    for row, group in enumerate((0x0002, 0x0008)):
+        known[row, list(elements_of_group(group))] = 1
+    return known
+
+
+@lru_cache(maxsize=1)
+def _vr_flags() -> npt.NDArray[np.uint8]:
+    """Bits by the two letters of a VR: 1 known, 2 has a 32-bit length, 4 may hold items, 8 UN."""
+    flags = np.zeros(676, np.uint8)
+    for names, bits in ((_SHORT_VRS, 1), (_LONG_VRS, 3), ("SQ UN", 4), ("UN", 8)):
+        for name in names.split():
+            flags[(ord(name[0]) - 65) * 26 + ord(name[1]) - 65] |= bits
+    return flags

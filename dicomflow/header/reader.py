@@ -1,0 +1,284 @@
+"""Read one header after another into a batch of distinct raw values.  Sans-I/O: whoever owns the file feeds the buffer.
+
+In: the first bytes of a file in ``buffer``; more when asked.  Out: an ``Outcome`` per header, and the batch.
+Knows neither files nor Arrow.  The element walk and the interning are compiled (``header.scan``, ``header.intern``); where
+they are missing, and for headers that the walk does not support, pydicom reads (``header.fallback``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dicomflow.errors import Code, IssueCode, Status
+from dicomflow.header.fallback import read_with_pydicom
+from dicomflow.header.paths import Hits, ScanTables, compile_tables, make_hits
+from dicomflow.model import Issue, Outcome, RawValue
+from dicomflow.schema.column import Column
+
+try:
+    from dicomflow.header.intern import Interner
+    from dicomflow.header.scan import Scanner
+
+    COMPILED = True
+except ImportError:  # no C compiler when this was installed
+    from dicomflow.header.plain import PlainInterner as Interner  # type: ignore[assignment]
+    from dicomflow.header.plain import UnsupportedScanner as Scanner  # type: ignore[assignment]
+
+    COMPILED = False
+
+OK, NEED_MORE, TRUNCATED, DICOMDIR, DEFLATED, TOO_LONG = 0, 1, 2, 10, 11, 13
+
+OUTCOMES: dict[int, tuple[Status, Code, str]] = {
+    2: (Status.PARTIAL, Code.TRUNCATED, "the file ends inside this element"),
+    3: (Status.PARTIAL, Code.BAD_LENGTH, "this element reaches past the end of the sequence or item that holds it"),
+    4: (Status.PARTIAL, Code.BAD_SEQUENCE, "something other than an item stands in this sequence"),
+    5: (Status.PARTIAL, Code.BAD_ELEMENT, "no data element can be read here"),
+    6: (Status.PARTIAL, Code.LIMIT_ELEMENTS, "more elements than header.max_elements allows"),
+    7: (Status.PARTIAL, Code.LIMIT_DEPTH, "sequences are nested deeper than header.max_depth allows"),
+    8: (Status.NOT_DICOM, Code.EMPTY_FILE, "the file is empty"),
+    9: (Status.NOT_DICOM, Code.NO_DICOM_HEADER, "no DICOM header at offset 0, 128 or 132"),
+    10: (Status.SKIPPED, Code.DICOMDIR, "a DICOMDIR lists instances, it is none"),
+    12: (Status.PARTIAL, Code.UNREADABLE_HEADER, "the first data element makes no sense in any transfer syntax"),
+    13: (Status.PARTIAL, Code.LIMIT_HEADER_BYTES, "the header is longer than header.max_header_bytes allows"),
+}
+"""Verdict of the scanner -> how the ledger says it."""
+
+UNSUPPORTED = frozenset({4, 5, 12})
+"""Verdicts after which pydicom is asked: it is more lenient with broken structure."""
+
+_TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
+_CHARSET_VRS = "LO LT PN SH ST UC UT UN"
+_MAX_VALUE_BYTES = 1 << 20
+_FIRST_INFLATE = 1 << 18
+
+
+class HeaderReader:
+    """Reads headers against a set of columns and collects them in a batch of at most ``rows``.
+
+    Feed it like this::
+
+        size = read_into(reader.buffer)
+        while reader.scan(size, at_end) == NEED_MORE:      # then read at least reader.needed bytes
+            reader.grow(reader.needed); ...
+        outcome = reader.accept()                          # None: all is well, the row was added
+
+    Args:
+        columns: what to take; column 0 is the key (SOPInstanceUID).
+        rows: how many rows a batch holds.
+        max_elements, max_depth, max_inflated_bytes: limits per header.
+        prefix_bytes: size of the buffer to begin with.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        *,
+        rows: int = 8192,
+        max_elements: int = 2_000_000,
+        max_depth: int = 64,
+        max_inflated_bytes: int = 1 << 28,
+        prefix_bytes: int = 1 << 15,
+    ) -> None:
+        self.columns = tuple(columns)
+        self.tables: ScanTables = compile_tables(columns)
+        self.hits: Hits = make_hits(self.tables)
+        self.scanner = Scanner(self.tables, self.hits, max_elements, max_depth)
+        self.batch = Interner(self.hits, self.tables.column_leaves, rows, _vr_kinds(), _MAX_VALUE_BYTES)
+        self.max_inflated_bytes = max_inflated_bytes
+        self.verdict = OK
+        self.needed = 0
+        self.by_pydicom = False
+        self.has_remarks = False  # ``remarks`` of the header accepted last are not empty
+        self._size = 0
+        self._stop: int | None = None
+        self._inflate_code: Code | None = None
+        self.grow(prefix_bytes)
+
+    def grow(self, size: int) -> None:
+        """A larger buffer; what was read stays in it."""
+        grown = bytearray(size)
+        if hasattr(self, "buffer"):
+            kept = min(size, len(self.buffer))
+            grown[:kept] = self.buffer[:kept]
+        self.buffer = grown
+        self.view = memoryview(grown)
+        self._bytes = self.view
+        self.scanner.use_buffer(grown)
+        self.batch.use_buffer(grown)
+
+    def scan(self, size: int, at_end: bool) -> int:
+        """Scan the first ``size`` bytes of the buffer; NEED_MORE asks for ``needed`` bytes, everything else is final."""
+        if self._bytes is not self.view:
+            self._use(self.buffer)
+        self._size, self._stop = size, None
+        self.verdict = self.scanner.scan(size, at_end)
+        if self.verdict == NEED_MORE:
+            self.needed = self.scanner.needed
+        elif self.verdict == DEFLATED:
+            self._scan_deflated(self.scanner.offset, size, at_end)
+        elif self.verdict in UNSUPPORTED and not at_end:  # pydicom wants to see all of it
+            self.verdict, self.needed = NEED_MORE, 4 * size
+        return self.verdict
+
+    def give_up(self, size: int) -> None:
+        """The header is longer than the caller is willing to read: keep what the first ``size`` bytes hold."""
+        self.scan(size, at_end=True)
+        self.verdict = TOO_LONG
+
+    def accept(self) -> Outcome | None:
+        """Add the scanned header to the batch; None if it is whole, else how it ended (no row unless partial)."""
+        self.by_pydicom = False
+        self.has_remarks = self.scanner.remarkable
+        if self.verdict == OK:
+            return None if self._has_row() else self._without_key()
+        status, code, message = OUTCOMES[self.verdict]
+        code = self._inflate_code or code
+        if self.verdict in UNSUPPORTED:
+            return self._accept_from_pydicom(code, message)
+        if status is Status.PARTIAL and not self._has_row():
+            status, message = Status.FAILED, f"{message}; no SOP Instance UID before it"
+        return Outcome(status=status, code=code, message=message, offset=self.scanner.offset)
+
+    @property
+    def header_bytes(self) -> int:
+        """Offset of the stop tag, or of the end of the header where there is none."""
+        return self.scanner.offset if self._stop is None else self._stop
+
+    @property
+    def header(self) -> memoryview:
+        """The bytes of the header up to the stop tag (inflated where the data set is deflated)."""
+        return self._bytes[: self.header_bytes]
+
+    def remarks(self) -> list[Issue]:
+        """Issues of the header as a whole: encoded otherwise than declared, repeated tags, a borrowed key."""
+        found = []
+        if self.scanner.syntax_differs:
+            found.append(Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, ""))
+        if self.batch.chosen[0] > 0:
+            found.append(Issue(self.columns[0].name, IssueCode.UID_FROM_FILE_META, ""))
+        if self.scanner.repeated:
+            found.extend(Issue(name, IssueCode.REPEATED_TAG, "") for name in self._repeated_columns())
+        return found
+
+    def _repeated_columns(self) -> list[str]:
+        return [
+            column.name
+            for index, column in enumerate(self.columns)
+            if (place := self.batch.chosen[index]) >= 0 and self.hits.twice[self.tables.column_leaves[index][place]]
+        ]
+
+    def _has_row(self) -> bool:
+        """Add the row if it has a key, and remember whether the key is a borrowed one."""
+        key = self.batch.add_row()
+        if key == 1:
+            return True
+        if key == 2:
+            self.has_remarks = True
+            return True
+        self.batch.drop_row()
+        return False
+
+    def _without_key(self) -> Outcome:
+        return Outcome(
+            status=Status.FAILED,
+            code=Code.MISSING_SOP_INSTANCE_UID,
+            message="neither SOPInstanceUID (0008,0018) nor MediaStorageSOPInstanceUID (0002,0003) has a value",
+            offset=self.scanner.offset,
+        )
+
+    def _accept_from_pydicom(self, code: Code, message: str) -> Outcome:
+        """Ask pydicom; what it reads is ``partial``, since the structure is broken at a known offset."""
+        header = read_with_pydicom(bytes(self._bytes[: self._size]), self.columns)
+        offset = self.scanner.offset
+        if header is not None and header.is_dicomdir:
+            status, code, message = OUTCOMES[DICOMDIR]
+            return Outcome(status=status, code=code, message=message)
+        if header is None or header.values[0] is None:
+            return Outcome(status=Status.FAILED, code=code, message=message, offset=offset)
+        self.by_pydicom, self.has_remarks = True, False
+        self._stop = header.stop
+        self.batch.add_values(header.values)
+        if COMPILED:
+            return Outcome(status=Status.PARTIAL, code=code, message=message, offset=offset)
+        if header.complete:
+            return None
+        return Outcome(status=Status.PARTIAL, code=Code.TRUNCATED, message=OUTCOMES[TRUNCATED][2], offset=header.stop)
+
+    # ---- deflated transfer syntax (PS3.5 A.5) --------------------------------------------------------------------
+
+    def _scan_deflated(self, start: int, size: int, at_end: bool) -> None:
+        """Inflate as far as the header needs, at most ``max_inflated_bytes``."""
+        self._inflate_code = None
+        stream = _Inflater(bytes(self.view[start:size]))
+        wanted = _FIRST_INFLATE
+        while True:
+            stream.inflate(min(wanted, self.max_inflated_bytes))
+            inflated = bytearray(self.view[:start]) + stream.out
+            final = stream.damaged or stream.ended or (stream.starved and at_end) or wanted >= self.max_inflated_bytes
+            self._use(inflated)
+            self.verdict = self.scanner.scan(len(inflated), final, start)
+            if self.verdict != NEED_MORE:
+                break
+            if stream.starved:
+                self._use(self.buffer)
+                self.needed = 2 * size
+                return
+            wanted = max(4 * wanted, self.scanner.needed - start)
+        if self.verdict == TRUNCATED and not (stream.starved or stream.ended):
+            self._inflate_code = Code.INFLATE_ERROR if stream.damaged else Code.LIMIT_INFLATED_BYTES
+
+    def _use(self, buffer: bytearray) -> None:
+        self._bytes = self.view if buffer is self.buffer else memoryview(buffer)
+        self.scanner.use_buffer(buffer)
+        self.batch.use_buffer(buffer)
+
+
+class _Inflater:
+    """Inflate step by step; tolerates a zlib header, which some writers put before the raw stream."""
+
+    def __init__(self, data: bytes) -> None:
+        self.out = bytearray()
+        self.damaged = False
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[:1] == b"\x78" else -zlib.MAX_WBITS)
+        self._rest = data
+
+    @property
+    def ended(self) -> bool:
+        """The stream came to its end."""
+        return self._zlib.eof
+
+    @property
+    def starved(self) -> bool:
+        """All compressed bytes at hand were used up before the stream's end."""
+        return not self._rest and not self._zlib.eof and not self.damaged
+
+    def inflate(self, size: int) -> None:
+        """Inflate until ``size`` bytes are out, or as far as it goes."""
+        while len(self.out) < size and self._rest and not self.damaged and not self._zlib.eof:
+            try:
+                self.out += self._zlib.decompress(self._rest, size - len(self.out))
+            except zlib.error:
+                self.damaged = True
+            else:
+                self._rest = self._zlib.unconsumed_tail
+
+
+def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> RawValue:
+    """The RawValue behind a context number of the batch."""
+    vr = chr((context >> 8) & 0xFF) + chr(context & 0xFF)
+    return RawValue(raw, vr, bool(context & 0x10000), charsets[context >> 17])
+
+
+@lru_cache(maxsize=1)
+def _vr_kinds() -> npt.NDArray[np.uint8]:
+    """Bits by the two letters of a VR: 1 text, 2 depends on SpecificCharacterSet (PS3.5 6.1.2.2)."""
+    kinds = np.zeros(676, np.uint8)
+    for names, bit in ((_TEXT_VRS, 1), (_CHARSET_VRS, 2)):
+        for name in names.split():
+            kinds[(ord(name[0]) - 65) * 26 + ord(name[1]) - 65] |= bit
+    return kinds

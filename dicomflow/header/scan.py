@@ -1,0 +1,755 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False, cdivision=True
+"""The hot loop: walk the elements of one header and note where each wanted value lies.  Compiled with Cython.
+
+In: a buffer that starts with the first byte of a file, the wanted paths as tables (``header.paths``).
+Out: a verdict and, for each wanted leaf, offset, length and VR of its value (``Hits``).
+Knows no files, no values: only how elements are laid out (PS3.5 chapter 7, PS3.10 chapter 7).
+
+``scan`` is sans-I/O: it either ends with a verdict or says how many bytes it needs and is called again, from the start,
+with a longer buffer.  Wanted paths form a trie: a node holds the sorted tags that matter inside one data set; all else is
+skipped by its length and nothing is built per element.  Bounds checks stay on: the input is hostile.
+"""
+
+import cython
+from cython.cimports.libc.string import memcmp
+
+_OK = cython.declare(cython.int, 0)
+_NEED_MORE = cython.declare(cython.int, 1)
+_TRUNCATED = cython.declare(cython.int, 2)
+_BAD_LENGTH = cython.declare(cython.int, 3)
+_BAD_SEQUENCE = cython.declare(cython.int, 4)
+_BAD_ELEMENT = cython.declare(cython.int, 5)
+_LIMIT_ELEMENTS = cython.declare(cython.int, 6)
+_LIMIT_DEPTH = cython.declare(cython.int, 7)
+_EMPTY_FILE = cython.declare(cython.int, 8)
+_NO_DICOM_HEADER = cython.declare(cython.int, 9)
+_DICOMDIR = cython.declare(cython.int, 10)
+_DEFLATED = cython.declare(cython.int, 11)
+_UNREADABLE = cython.declare(cython.int, 12)
+
+_ITEM = cython.declare(cython.uint, 0xFFFEE000)
+_ITEM_END = cython.declare(cython.uint, 0xFFFEE00D)
+_SEQUENCE_END = cython.declare(cython.uint, 0xFFFEE0DD)
+_STOP_TAG = cython.declare(cython.uint, 0x7FE00008)
+_DIRECTORY_RECORDS = cython.declare(cython.uint, 0x00041220)
+_UNDEFINED = cython.declare(cython.uint, 0xFFFFFFFF)
+_ENDLESS = cython.declare(cython.longlong, 1 << 62)
+
+# bits of vr_flags
+_KNOWN = cython.declare(cython.int, 1)
+_LONG = cython.declare(cython.int, 2)  # two reserved bytes, then a 32-bit length (PS3.5 7.1.2)
+_ITEMS = cython.declare(cython.int, 4)  # SQ and UN: may hold items (PS3.5 6.2.2)
+_UN = cython.declare(cython.int, 8)
+
+
+@cython.cclass
+class Scanner:
+    """Scan headers against one set of wanted paths.
+
+    Args:
+        tables: the compiled paths (``header.paths.ScanTables``).
+        hits: where the result of a scan is noted (``header.paths.Hits``).
+        max_elements: limit of elements per header, nested ones included.
+        max_depth: limit of nested sequences.
+    """
+
+    buf: cython.uchar[::1]
+    size: cython.longlong
+    at_end: cython.bint
+    verdict: cython.int
+    offset = cython.declare(cython.longlong, visibility="readonly")
+    needed = cython.declare(cython.longlong, visibility="readonly")
+    elements = cython.declare(cython.longlong, visibility="readonly")
+    data_set_offset = cython.declare(cython.longlong, visibility="readonly")
+    syntax_differs = cython.declare(cython.bint, visibility="readonly")
+    repeated = cython.declare(cython.bint, visibility="readonly")
+    remarkable = cython.declare(cython.bint, visibility="readonly")
+    max_elements: cython.longlong
+    max_depth: cython.int
+    # the trie
+    node_lo: cython.int[::1]
+    node_hi: cython.int[::1]
+    entry_tag: cython.uint[::1]
+    entry_leaf: cython.int[::1]
+    entry_child_lo: cython.int[::1]
+    entry_child_hi: cython.int[::1]
+    entry_leaf_lo: cython.int[::1]
+    entry_leaf_hi: cython.int[::1]
+    child_item: cython.int[::1]
+    child_node: cython.int[::1]
+    leaf_vr: cython.int[::1]
+    private_lo: cython.int[::1]
+    private_hi: cython.int[::1]
+    private_group: cython.int[::1]
+    private_low: cython.int[::1]
+    private_creator: cython.int[::1]
+    private_entry: cython.int[::1]
+    creators: list
+    owners: cython.int[:, :, ::1]
+    group_slot: cython.int[::1]
+    known_tags: cython.uchar[:, ::1]
+    vr_flags: cython.uchar[::1]
+    # the hits
+    hit_offset: cython.longlong[::1]
+    hit_length: cython.longlong[::1]
+    hit_vr: cython.int[::1]
+    hit_scope: cython.int[::1]
+    hit_twice: cython.uchar[::1]
+    scopes: cython.int
+    scope_parent: cython.int[::1]
+    scope_offset: cython.longlong[::1]
+    scope_length: cython.longlong[::1]
+    # file meta information
+    syntax_offset: cython.longlong
+    syntax_length: cython.longlong
+    class_offset: cython.longlong
+    class_length: cython.longlong
+
+    def __init__(self, tables, hits, max_elements: int, max_depth: int):
+        self.max_elements = max_elements
+        self.max_depth = max_depth
+        self.node_lo = tables.node_lo
+        self.node_hi = tables.node_hi
+        self.entry_tag = tables.entry_tag
+        self.entry_leaf = tables.entry_leaf
+        self.entry_child_lo = tables.entry_child_lo
+        self.entry_child_hi = tables.entry_child_hi
+        self.entry_leaf_lo = tables.entry_leaf_lo
+        self.entry_leaf_hi = tables.entry_leaf_hi
+        self.child_item = tables.child_item
+        self.child_node = tables.child_node
+        self.leaf_vr = tables.leaf_vr
+        self.private_lo = tables.private_lo
+        self.private_hi = tables.private_hi
+        self.private_group = tables.private_group
+        self.private_low = tables.private_low
+        self.private_creator = tables.private_creator
+        self.private_entry = tables.private_entry
+        self.creators = list(tables.creators)
+        self.owners = tables.owners
+        self.group_slot = tables.group_slot
+        self.known_tags = tables.known_tags
+        self.vr_flags = tables.vr_flags
+        self.hit_offset = hits.offset
+        self.hit_length = hits.length
+        self.hit_vr = hits.vr
+        self.hit_scope = hits.scope
+        self.hit_twice = hits.twice
+        self.scope_parent = hits.scope_parent
+        self.scope_offset = hits.scope_offset
+        self.scope_length = hits.scope_length
+        self.use_buffer(bytearray(8))
+
+    def use_buffer(self, buffer):
+        """Scan this writable buffer from now on (it is never written to)."""
+        self.buf = buffer
+
+    @cython.cdivision(True)
+    def scan(self, size: cython.longlong, at_end: cython.bint, inflated: cython.longlong = -1) -> int:
+        """Scan the header in the first ``size`` bytes of the buffer; return a verdict (``header.reader.VERDICTS``).
+
+        Args:
+            size: bytes of the buffer that hold data.
+            at_end: True if the file ends there; else the verdict may be NEED_MORE, with ``needed`` set.
+            inflated: for a deflated data set that was inflated into the buffer: the offset where it begins.
+        """
+        pos: cython.longlong
+        if size > self.buf.shape[0]:
+            raise ValueError("size is beyond the buffer")
+        self.size = size
+        self.at_end = at_end
+        self._reset()
+        if size == 0 and at_end:
+            return self._fail(_EMPTY_FILE, 0)
+        pos = self._begin()
+        if pos < 0:
+            return self.verdict
+        if self._is(self.class_offset, self.class_length, b"1.2.840.10008.1.3.10", 20):
+            return self._fail(_DICOMDIR, pos)
+        return self._scan_data_set(pos, inflated)
+
+    @cython.cfunc
+    def _reset(self) -> cython.void:
+        leaf: cython.int
+        for leaf in range(self.hit_length.shape[0]):
+            self.hit_length[leaf] = -1
+            self.hit_twice[leaf] = 0
+        self.verdict = _OK
+        self.offset = self.needed = self.elements = 0
+        self.syntax_differs = self.repeated = self.remarkable = False
+        self.scopes = 1
+        self.scope_parent[0] = -1
+        self.scope_length[0] = -1
+        self.syntax_length = self.class_length = -1
+        self.syntax_offset = self.class_offset = 0
+        self.data_set_offset = 0
+
+    @cython.cfunc
+    @cython.inline
+    def _fail(self, verdict: cython.int, offset: cython.longlong) -> cython.int:
+        self.verdict = verdict
+        self.offset = offset
+        return verdict
+
+    @cython.cfunc
+    @cython.inline
+    def _short(self, offset: cython.longlong, needed: cython.longlong) -> cython.longlong:
+        """The buffer ends inside the element at ``offset``: ask for more, or the file is cut."""
+        self.needed = needed
+        self._fail(_TRUNCATED if self.at_end else _NEED_MORE, offset)
+        return -1
+
+    @cython.cfunc
+    @cython.inline
+    def _u16(self, pos: cython.longlong, big: cython.bint) -> cython.uint:
+        a: cython.uint = self.buf[pos]
+        b: cython.uint = self.buf[pos + 1]
+        return (a << 8) | b if big else a | (b << 8)
+
+    @cython.cfunc
+    @cython.inline
+    def _u32(self, pos: cython.longlong, big: cython.bint) -> cython.uint:
+        if big:
+            return (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
+        return self._u16(pos, big) | (self._u16(pos + 2, big) << 16)
+
+    @cython.cfunc
+    @cython.inline
+    def _flags(self, pos: cython.longlong) -> cython.int:
+        """Flags of the VR at ``pos``; 0 for two capitals that are no VR, -1 if these are not two capitals."""
+        a: cython.int = cython.cast(cython.int, self.buf[pos]) - 65
+        b: cython.int = cython.cast(cython.int, self.buf[pos + 1]) - 65
+        if a < 0 or a > 25 or b < 0 or b > 25:
+            return -1
+        return self.vr_flags[a * 26 + b]
+
+    @cython.cfunc
+    def _is(
+        self, offset: cython.longlong, length: cython.longlong, text: bytes, wanted: cython.longlong
+    ) -> cython.bint:
+        """True if the value, its padding stripped, is ``text``."""
+        chars: cython.p_char = text
+        while length > 0 and (self.buf[offset + length - 1] == 0 or self.buf[offset + length - 1] == 32):
+            length -= 1
+        if length != wanted or offset + length > self.size:
+            return False
+        return memcmp(cython.address(self.buf[offset]), chars, wanted) == 0
+
+    # ---- where the data set begins -------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _begin(self) -> cython.longlong:
+        """Sniff, read the file meta information; the offset of the data set, or -1 with a verdict."""
+        pos: cython.longlong
+        if self.size < 140 and not self.at_end:
+            return self._short(0, 140)
+        if self.size >= 132 and memcmp(cython.address(self.buf[128]), b"DICM", 4) == 0:
+            return self._scan_meta(132)
+        for pos in range(0, 129, 128):
+            if self._plausible(pos):
+                if self._u16(pos, False) == 2:
+                    return self._scan_meta(pos)
+                return pos
+        self._fail(_NO_DICOM_HEADER, 0)
+        return -1
+
+    @cython.cfunc
+    def _plausible(self, pos: cython.longlong) -> cython.bint:
+        """Could a known element of group 0002 or 0008 begin here?  For files without preamble and ``DICM``."""
+        group: cython.uint
+        flags: cython.int
+        big: cython.bint
+        if pos + 8 > self.size:
+            return False
+        big = self._u16(pos, False) == 0x0800
+        group = self._u16(pos, big)
+        if group != 2 and group != 8:
+            return False
+        if not self.known_tags[0 if group == 2 else 1, self._u16(pos + 2, big)]:
+            return False
+        flags = self._flags(pos + 4)
+        if flags > 0:
+            return True
+        return not big and self._u32(pos + 4, False) <= 1024
+
+    @cython.cfunc
+    def _scan_meta(self, pos: cython.longlong) -> cython.longlong:
+        """Walk group 0002 (explicit little endian; its group length is not trusted); the end of it, or -1."""
+        tag: cython.uint
+        flags: cython.int
+        length: cython.longlong
+        value: cython.longlong
+        entry: cython.int = self.node_lo[0]
+        while True:
+            if pos + 8 > self.size:
+                if self.at_end and pos == self.size:
+                    return pos
+                return self._short(pos, pos + 8)
+            tag = (self._u16(pos, False) << 16) | self._u16(pos + 2, False)
+            if tag >> 16 != 2:
+                return pos
+            flags = self._flags(pos + 4)
+            value = pos + 8
+            if flags < 0:  # file meta written as implicit VR
+                length = self._u32(pos + 4, False)
+            elif flags & _LONG:
+                if pos + 12 > self.size:
+                    return self._short(pos, pos + 12)
+                length = self._u32(pos + 8, False)
+                value = pos + 12
+            else:
+                length = self._u16(pos + 6, False)
+            if value + length > self.size:
+                return self._short(pos, value + length + 8)
+            self.elements += 1
+            if self.elements > self.max_elements:
+                self._fail(_LIMIT_ELEMENTS, pos)
+                return -1
+            if tag == 0x00020010:
+                self.syntax_offset = value
+                self.syntax_length = length
+            elif tag == 0x00020002:
+                self.class_offset = value
+                self.class_length = length
+            while entry < self.node_hi[0] and self.entry_tag[entry] < tag:
+                entry += 1
+            if entry < self.node_hi[0] and self.entry_tag[entry] == tag:
+                self._hit(entry, value, length, self._vr(pos, flags, entry), False, 0)
+            pos = value + length
+
+    @cython.cfunc
+    def _scan_data_set(self, pos: cython.longlong, inflated: cython.longlong) -> cython.int:
+        """Find out how the data set is really encoded (what is there wins over what is declared), then walk it."""
+        flags: cython.int
+        implicit: cython.bint
+        big: cython.bint = False
+        declared: cython.int = self._declared()
+        if declared == 3 and inflated < 0:
+            self._fail(_DEFLATED, pos)
+            return _DEFLATED
+        if inflated >= 0:
+            pos = inflated
+        self.data_set_offset = pos
+        pos = self._skip_command_set(pos)
+        if pos < 0:
+            return self.verdict
+        if pos + 8 > self.size:
+            self._short(pos, pos + 8)
+            return self.verdict
+        flags = self._flags(pos + 4)
+        implicit = flags <= 0 and not (flags == 0 and (declared == 1 or declared == 2 or declared == 3))
+        if implicit:
+            if self._u16(pos, True) < self._u16(pos, False) and self._u32(pos + 4, False) > 0xFFFFFF:
+                return self._fail(_UNREADABLE, pos)
+        else:
+            big = self._u16(pos, True) < self._u16(pos, False)
+        if declared >= 0:
+            self.syntax_differs = implicit != (declared == 0) or big != (declared == 2)
+        pos = self._walk(pos, _ENDLESS, 0, 0, 0, implicit, big, 0)
+        self.remarkable = self.syntax_differs or self.repeated
+        return self.verdict
+
+    @cython.cfunc
+    def _declared(self) -> cython.int:
+        """The transfer syntax as declared: 0 implicit, 1 explicit, 2 big endian, 3 deflated, -1 not declared."""
+        offset: cython.longlong = self.syntax_offset
+        length: cython.longlong = self.syntax_length
+        if length <= 0:
+            return -1
+        if self._is(offset, length, b"1.2.840.10008.1.2", 17):
+            return 0
+        if self._is(offset, length, b"1.2.840.113619.5.2", 18):  # GE: implicit header, big-endian pixels
+            return 0
+        if self._is(offset, length, b"1.2.840.10008.1.2.2", 19):
+            return 2
+        if self._is(offset, length, b"1.2.840.10008.1.2.1.99", 22):
+            return 3
+        return 1
+
+    @cython.cfunc
+    def _skip_command_set(self, pos: cython.longlong) -> cython.longlong:
+        """Skip group 0000, which some programs leave before the data set (always implicit, PS3.7 6.3.1)."""
+        length: cython.longlong
+        if pos + 8 > self.size or self._u32(pos, False) != 0 or self._u32(pos + 4, False) != 4:
+            return pos
+        while pos + 8 <= self.size and self._u16(pos, False) == 0:
+            length = self._u32(pos + 4, False)
+            if pos + 8 + length > self.size:
+                return self._short(pos, pos + 16 + length)
+            pos += 8 + length
+        return pos
+
+    # ---- the walk ------------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _walk(
+        self,
+        pos: cython.longlong,
+        end: cython.longlong,
+        node: cython.int,
+        level: cython.int,
+        depth: cython.int,
+        implicit: cython.bint,
+        big: cython.bint,
+        scope: cython.int,
+    ) -> cython.longlong:
+        """Walk one data set; the offset after it, or -1 with a verdict.
+
+        ``end`` is where the item that holds it ends, _ENDLESS for the outermost and for items of undefined length.
+        ``node`` is -1 where nothing inside is wanted; ``level`` is the depth in the trie, ``depth`` that in the file.
+        """
+        start: cython.longlong
+        value: cython.longlong
+        length: cython.longlong
+        raw_length: cython.uint
+        tag: cython.uint
+        last: cython.uint = 0
+        flags: cython.int
+        entry: cython.int = 0
+        entry_end: cython.int = 0
+        found: cython.int
+        first: cython.int
+        second: cython.int
+        privates: cython.bint = False
+        buf: cython.uchar[::1] = self.buf  # a local view: its pointer and length stay in registers
+        size: cython.longlong = self.size
+        if node >= 0:
+            entry = self.node_lo[node]
+            entry_end = self.node_hi[node]
+            privates = self.private_hi[node] > self.private_lo[node]
+            if privates:
+                self._forget_owners(level)
+        while True:
+            start = pos
+            if pos >= end:
+                if pos == end:
+                    return pos
+                self._fail(_BAD_LENGTH, start)
+                return -1
+            if pos + 8 > size or pos + 8 > end:
+                if depth == 0 and self.at_end and self._only_zeros(pos, big):
+                    self.offset = pos
+                    return pos
+                if pos + 8 > end:
+                    self._fail(_BAD_LENGTH, start)
+                    return -1
+                return self._short(pos, pos + 8)
+            if big:
+                tag = (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
+            else:
+                tag = (
+                    (cython.cast(cython.uint, buf[pos + 1]) << 24)
+                    | (cython.cast(cython.uint, buf[pos]) << 16)
+                    | (cython.cast(cython.uint, buf[pos + 3]) << 8)
+                    | buf[pos + 2]
+                )
+            if tag >= _STOP_TAG:
+                if tag == _ITEM_END and depth > 0:
+                    return pos + 8
+                if tag == _ITEM or tag == _ITEM_END or tag == _SEQUENCE_END:
+                    self._fail(_BAD_ELEMENT, start)
+                    return -1
+                if depth == 0:
+                    self.offset = pos
+                    return pos
+            if tag == _DIRECTORY_RECORDS and depth == 0:
+                self._fail(_DICOMDIR, start)
+                return -1
+            self.elements += 1
+            if self.elements > self.max_elements:
+                self._fail(_LIMIT_ELEMENTS, start)
+                return -1
+            value = pos + 8
+            flags = -1
+            if implicit:
+                raw_length = self._u32(pos + 4, big)
+            else:
+                first = cython.cast(cython.int, buf[pos + 4]) - 65
+                second = cython.cast(cython.int, buf[pos + 5]) - 65
+                flags = -1
+                if 0 <= first < 26 and 0 <= second < 26:
+                    flags = self.vr_flags[first * 26 + second]
+                if flags < 0:  # no VR here: this element was written as implicit
+                    raw_length = self._u32(pos + 4, big)
+                elif flags & _LONG:
+                    if pos + 12 > size:
+                        return self._short(pos, pos + 12)
+                    raw_length = self._u32(pos + 8, big)
+                    value = pos + 12
+                elif big:
+                    raw_length = self._u16(pos + 6, big)
+                else:
+                    raw_length = buf[pos + 6] | (cython.cast(cython.uint, buf[pos + 7]) << 8)
+            # which wanted entry is this?  Tags ascend, so the pointer does; a tag out of order starts a search
+            found = -1
+            if node >= 0:
+                if tag < last:
+                    entry = self._search(tag, self.node_lo[node], entry_end)
+                else:
+                    while entry < entry_end and self.entry_tag[entry] < tag:
+                        entry += 1
+                if entry < entry_end and self.entry_tag[entry] == tag:
+                    found = entry
+                last = tag
+            if raw_length == _UNDEFINED:
+                pos = self._undefined(start, value, end, found, level, depth, implicit, big, flags, scope)
+                if pos < 0:
+                    return -1
+                continue
+            length = raw_length
+            pos = value + length
+            if pos > end:
+                self._fail(_BAD_LENGTH, start)
+                return -1
+            if pos > size:
+                return self._short(start, pos + 16)
+            if node < 0:
+                continue
+            if privates and (tag >> 16) & 1:
+                found = self._private(node, level, tag, value, length)
+            if tag == 0x00080005:
+                self.scope_offset[scope] = value
+                self.scope_length[scope] = length
+            if found < 0:
+                continue
+            self._hit(found, value, length, self._vr(start, flags if not implicit else -1, found), big, scope)
+            if self.entry_child_lo[found] < self.entry_child_hi[found] and length > 0:
+                if flags >= 0 and not (flags & _ITEMS):
+                    continue
+                if self._items(value, pos, False, found, level, depth, implicit, big, flags, scope) < 0:
+                    return -1
+
+    @cython.cfunc
+    def _undefined(
+        self,
+        start: cython.longlong,
+        value: cython.longlong,
+        end: cython.longlong,
+        found: cython.int,
+        level: cython.int,
+        depth: cython.int,
+        implicit: cython.bint,
+        big: cython.bint,
+        flags: cython.int,
+        scope: cython.int,
+    ) -> cython.longlong:
+        """An element of undefined length: items or fragments up to a sequence delimiter (PS3.5 7.5, A.4)."""
+        pos: cython.longlong = self._items(value, end, True, found, level, depth, implicit, big, flags, scope)
+        if pos >= 0 and found >= 0:
+            self._hit(found, value, pos - 8 - value, self._vr(start, flags if not implicit else -1, found), big, scope)
+        return pos
+
+    @cython.cfunc
+    def _items(
+        self,
+        pos: cython.longlong,
+        end: cython.longlong,
+        delimited: cython.bint,
+        found: cython.int,
+        level: cython.int,
+        depth: cython.int,
+        implicit: cython.bint,
+        big: cython.bint,
+        flags: cython.int,
+        scope: cython.int,
+    ) -> cython.longlong:
+        """Walk the items of a sequence, or fragments; the offset after them, or -1 with a verdict.
+
+        ``end`` is where the sequence ends, or, if it is ``delimited``, where what holds it ends.
+        """
+        tag: cython.uint
+        raw_length: cython.uint
+        item: cython.int = 0
+        node: cython.int
+        item_end: cython.longlong
+        inner: cython.int
+        start: cython.longlong
+        if depth + 1 > self.max_depth:
+            self._fail(_LIMIT_DEPTH, pos)
+            return -1
+        if flags > 0 and flags & _UN:
+            big = False  # a sequence hidden in UN is implicit little endian (PS3.5 6.2.2)
+            implicit = True
+        while True:
+            if pos == end and not delimited:
+                return pos
+            if pos + 8 > end:
+                self._fail(_BAD_LENGTH, pos)
+                return -1
+            if pos + 8 > self.size:
+                return self._short(pos, pos + 8)
+            start = pos
+            tag = (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
+            raw_length = self._u32(pos + 4, big)
+            pos += 8
+            if tag == _SEQUENCE_END:
+                return pos
+            if tag != _ITEM:
+                self._fail(_BAD_SEQUENCE, start)
+                return -1
+            self.elements += 1
+            if self.elements > self.max_elements:
+                self._fail(_LIMIT_ELEMENTS, start)
+                return -1
+            node = self._child(found, item)
+            item += 1
+            item_end = end  # an item of undefined length may lack its delimiter at the end of what holds it
+            if raw_length != _UNDEFINED:
+                item_end = pos + raw_length
+                if item_end > end:
+                    self._fail(_BAD_LENGTH, start)
+                    return -1
+                if item_end > self.size:
+                    return self._short(start, item_end + 16)
+                if node < 0:
+                    pos = item_end
+                    continue
+            inner = self._new_scope(scope) if node >= 0 else scope
+            if inner < 0:
+                self._fail(_LIMIT_ELEMENTS, start)
+                return -1
+            pos = self._item(pos, item_end, node, level + 1, depth + 1, implicit, big, inner)
+            if pos < 0:
+                return -1
+            if raw_length != _UNDEFINED:
+                pos = item_end  # an item delimiter inside a defined-length item ends it early
+
+    @cython.cfunc
+    def _item(
+        self,
+        pos: cython.longlong,
+        end: cython.longlong,
+        node: cython.int,
+        level: cython.int,
+        depth: cython.int,
+        implicit: cython.bint,
+        big: cython.bint,
+        scope: cython.int,
+    ) -> cython.longlong:
+        """Walk the data set of one item; some writers switch to implicit VR inside explicit sequences."""
+        if pos + 8 > self.size:
+            if end == pos:
+                return pos
+            return self._short(pos, pos + 8)
+        if not implicit and end != pos and self._u16(pos, big) != 0xFFFE and self._flags(pos + 4) < 0:
+            implicit = True
+        elif implicit and end != pos and self._flags(pos + 4) > 0 and self._u16(pos, big) != 0xFFFE:
+            implicit = self._u32(pos + 4, big) <= self.size - pos
+        return self._walk(pos, end, node, level, depth, implicit, big, scope)
+
+    # ---- small steps ---------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _only_zeros(self, pos: cython.longlong, big: cython.bint) -> cython.bint:
+        """True at the exact end, or if only padding zeros are left (a big-endian tag may begin with a zero)."""
+        if big:
+            return pos == self.size
+        while pos < self.size:
+            if self.buf[pos] != 0:
+                return False
+            pos += 1
+        return True
+
+    @cython.cfunc
+    @cython.inline
+    def _vr(self, start: cython.longlong, flags: cython.int, entry: cython.int) -> cython.int:
+        """The VR's two letters as a number; the dictionary's where the file has none."""
+        leaf: cython.int
+        if flags >= 0:
+            return (cython.cast(cython.int, self.buf[start + 4]) << 8) | self.buf[start + 5]
+        leaf = self.entry_leaf[entry]
+        return self.leaf_vr[leaf] if leaf >= 0 else 0
+
+    @cython.cfunc
+    @cython.inline
+    def _hit(
+        self,
+        entry: cython.int,
+        value: cython.longlong,
+        length: cython.longlong,
+        vr: cython.int,
+        big: cython.bint,
+        scope: cython.int,
+    ) -> cython.void:
+        leaf: cython.int = self.entry_leaf[entry]
+        if leaf < 0:
+            return
+        if self.hit_length[leaf] >= 0:
+            self.hit_twice[leaf] = 1
+            self.repeated = True
+        self.hit_offset[leaf] = value
+        self.hit_length[leaf] = length
+        self.hit_vr[leaf] = vr | (0x10000 if big else 0)
+        self.hit_scope[leaf] = scope
+
+    @cython.cfunc
+    def _search(self, tag: cython.uint, low: cython.int, high: cython.int) -> cython.int:
+        middle: cython.int
+        while low < high:
+            middle = (low + high) // 2
+            if self.entry_tag[middle] < tag:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    @cython.cfunc
+    def _child(self, found: cython.int, item: cython.int) -> cython.int:
+        """The trie's node for this item of the sequence; -1 where nothing in it is wanted."""
+        child: cython.int
+        leaf: cython.int
+        if found < 0:
+            return -1
+        if item == 0:  # a sequence that is there again replaces what it held before
+            for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
+                self.hit_length[leaf] = -1
+        for child in range(self.entry_child_lo[found], self.entry_child_hi[found]):
+            if self.child_item[child] == item:
+                return self.child_node[child]
+        return -1
+
+    @cython.cfunc
+    def _new_scope(self, parent: cython.int) -> cython.int:
+        """A data set with a SpecificCharacterSet of its own, or its parent's; -1 if there are too many."""
+        if self.scopes >= self.scope_parent.shape[0]:
+            return -1
+        self.scope_parent[self.scopes] = parent
+        self.scope_length[self.scopes] = -1
+        self.scopes += 1
+        return self.scopes - 1
+
+    @cython.cfunc
+    def _forget_owners(self, level: cython.int) -> cython.void:
+        group: cython.int
+        block: cython.int
+        for group in range(self.owners.shape[1]):
+            for block in range(256):
+                self.owners[level, group, block] = -1
+
+    @cython.cfunc
+    def _private(
+        self,
+        node: cython.int,
+        level: cython.int,
+        tag: cython.uint,
+        value: cython.longlong,
+        length: cython.longlong,
+    ) -> cython.int:
+        """Note who owns a private block, or find the entry of a private element (PS3.5 7.8.1); -1 if not wanted."""
+        group: cython.int = tag >> 16
+        low: cython.int = tag & 0xFF
+        block: cython.int = (tag >> 8) & 0xFF
+        row: cython.int
+        slot: cython.int
+        creator: bytes
+        for row in range(self.private_lo[node], self.private_hi[node]):
+            if self.private_group[row] != group:
+                continue
+            slot = self.group_slot[row]
+            if block == 0:
+                creator = self.creators[self.private_creator[row]]
+                if low >= 0x10 and self._is(value, length, creator, len(creator)):
+                    self.owners[level, slot, low] = self.private_creator[row]
+            elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:
+                return self.private_entry[row]
+        return -1

@@ -1,0 +1,115 @@
+"""The nouns that travel between the stages: the data-flow diagram as types.
+
+    list_files -> SourceFile rows -> plan_tasks -> ScanTask -> scan_task -> ScanResult (with DataFiles) -> publish
+
+In: nothing.  Out: frozen dataclasses.  Knows no I/O, no DICOM parsing, no Dask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from dicomflow.errors import Code, IssueCode, Status
+
+SOURCE_FILE_SCHEMA = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("member", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime", pa.timestamp("us")),
+        pa.field("etag", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("code", pa.string()),
+        pa.field("message", pa.string()),
+    ]
+)
+"""One row per listed input.  ``status`` is null for a file to be read; what listing could already settle
+(a FIFO, an unreadable folder) carries its outcome here, so that the ledger stays complete."""
+
+
+class Issue(NamedTuple):
+    """One value that could not be typed as its column declares.
+
+    ``raw`` is the text as found, at most 64 characters (hex for binary); it stays in the dataset and is never logged.
+    """
+
+    path: str
+    code: IssueCode
+    raw: str
+
+
+class RawValue(NamedTuple):
+    """The bytes of one value, with everything their meaning depends on.
+
+    Attributes:
+        raw: the value field as it stands in the file, padding included.
+        vr: two letters as in the file; the dictionary's VR where the file has none (implicit VR, UN).
+        big_endian: byte order of the value.
+        charset: the value field of the SpecificCharacterSet in force, ``None`` where there is none.
+    """
+
+    raw: bytes
+    vr: str
+    big_endian: bool = False
+    charset: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One scannable object: where it is and how to know that it changed."""
+
+    uri: str
+    member: str | None = None
+    size: int | None = None
+    mtime: int | None = None  # microseconds since the epoch, UTC
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How reading one input ended."""
+
+    status: Status
+    code: Code | None = None
+    message: str | None = None
+    offset: int | None = None  # bytes from the start of the file (of the inflated data set, where deflated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One written Parquet file, relative to the dataset (or its staging folder)."""
+
+    table: str
+    path: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanTask:
+    """The unit of work: one partition of the Dask bag.
+
+    ``files`` has ``SOURCE_FILE_SCHEMA``; ``task_id`` is a hash of the files and of the schema.
+    """
+
+    task_id: str
+    files: pa.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """What a worker sends back: counts and the DataFiles it wrote; never rows."""
+
+    task_id: str
+    data_files: tuple[DataFile, ...]
+    files: int
+    counts: dict[tuple[str, str | None], int] = field(default_factory=dict)  # (status, code) -> files
+    header_bytes: int = 0
+    file_bytes: int = 0
+    fallback_files: int = 0
+    issues: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds: read+scan, decode, write
+    peak_rss: int = 0  # bytes, of the process that ran the task

@@ -1,0 +1,140 @@
+"""Open a dataset and ask it: Arrow, pandas, SQL.
+
+In: DEST.  Out: a ``Dataset``.  Reads only what is published; knows nothing of how it came to be.
+One of the doors to DuckDB, which here sees the dataset's folder and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from dicomflow.dataset.commit import read_description
+from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Filters = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
+
+
+def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
+    """Open the dataset at ``dest`` for reading.
+
+    Raises:
+        DatasetError: there is none.
+
+    >>> import dicomflow
+    >>> dataset = dicomflow.open_dataset("headers/")                                          # doctest: +SKIP
+    >>> dataset.sql("select Modality, count(*) as n from instances group by 1").to_pandas()   # doctest: +SKIP
+    """
+    layout = Layout(Path(dest).absolute())
+    description = read_description(layout) if layout.is_dataset() else None
+    if description is None:
+        raise DatasetError(f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`")
+    return Dataset(layout, description)
+
+
+class Dataset:
+    """A published dataset.
+
+    Attributes:
+        root: its folder.
+        description: format, profile, sources and versions, as recorded by the run that published it.
+    """
+
+    def __init__(self, layout: Layout, description: dict[str, Any]) -> None:
+        self._layout = layout
+        self.root = layout.root
+        self.description = description
+
+    @property
+    def version(self) -> str:
+        """The run that published what is here."""
+        return str(self.description["last_run"])
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of ``instances``; its fields carry ``dicom.tag``, ``dicom.vr`` and ``dicom.paths``."""
+        return self.instances.schema
+
+    @property
+    def instances(self) -> pads.Dataset:
+        """One row per SOP Instance UID, as a ``pyarrow.dataset.Dataset``."""
+        return self._table("instances")
+
+    @property
+    def files(self) -> pads.Dataset:
+        """The ledger: one row per input."""
+        return self._table("files")
+
+    @property
+    def conflicts(self) -> pads.Dataset:
+        """Full rows that lost against another file with the same key but another header."""
+        return self._table("conflicts")
+
+    def to_arrow(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pa.Table:
+        """``instances`` as an Arrow table.
+
+        Args:
+            columns: names to read; all by default.
+            filters: as ``pyarrow.parquet.read_table`` takes them, such as ``[("Modality", "==", "CT")]``.
+        """
+        expression = None if filters is None else _to_expression(filters)
+        return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+
+    def to_pandas(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pd.DataFrame:
+        """``instances`` as a pandas DataFrame; arguments as for ``to_arrow``."""
+        frame: pd.DataFrame = self.to_arrow(columns, filters).to_pandas()
+        return frame
+
+    def sql(self, query: str) -> pa.Table:
+        """Run a DuckDB query over the views ``instances``, ``files`` and ``conflicts``; nothing outside can be reached.
+
+        Raises:
+            DatasetError: DuckDB refuses the query; the message is DuckDB's.
+        """
+        try:
+            with duckdb.connect() as connection:
+                self._make_views(connection)
+                result: pa.Table = connection.execute(query).to_arrow_table()
+                return result
+        except duckdb.Error as error:
+            raise DatasetError(f"the query failed: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.root)!r}, profile={self.description.get('profile')!r})"
+
+    def _table(self, name: str) -> pads.Dataset:
+        parts = self._layout.parts(name)
+        if parts:
+            return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
+        return pads.dataset(pa.Table.from_batches([], self.schema)) if name == "conflicts" else _missing(self.root, name)
+
+    def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
+        folder = str(self.root).replace("'", "''")
+        for name in TABLES:
+            if self._layout.parts(name):
+                connection.execute(f"create view {name} as from read_parquet('{folder}/{name}/*.parquet')")
+            else:
+                connection.execute(f"create view {name} as from read_parquet('{folder}/instances/*.parquet') where false")
+        connection.execute(f"set allowed_directories = ['{folder}/']")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+
+
+def _missing(root: Path, name: str) -> pads.Dataset:
+    raise DatasetError(f"{root}: has no {name}; extract again")
+
+
+def _to_expression(filters: Filters) -> pc.Expression:
+    return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)

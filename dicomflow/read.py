@@ -1,0 +1,122 @@
+"""Read headers straight into an Arrow table, with no dataset and no Dask.
+
+In: paths, or the bytes of files.  Out: a table with the ``instances`` schema.  For notebooks, services and tests; for more
+than some ten thousand files there is ``extract``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import xxhash
+
+from dicomflow.batch import RowFacts, build_batch
+from dicomflow.errors import HeaderError
+from dicomflow.header.reader import HeaderReader
+from dicomflow.model import SOURCE_FILE_SCHEMA, Outcome
+from dicomflow.schema.arrow import instances_schema
+from dicomflow.schema.profile import Profile, load_profile
+
+Readable = str | os.PathLike[str] | bytes | bytearray | memoryview
+
+_BATCH_ROWS = 4096
+
+
+def read_headers(
+    items: Readable | Iterable[Readable], *, columns: str = "standard", errors: str = "raise"
+) -> pa.Table:
+    """Read the headers of these files or bytes.
+
+    Args:
+        items: paths or bytes objects, or one of them.
+        columns: ``minimal``, ``standard``, or the path of a column profile.
+        errors: ``raise``, or ``skip`` for items that give no row.
+
+    Returns:
+        One row per item that has a SOP Instance UID, in the order of the items; ``source_uri`` is the path, or ``bytes:N``
+        for the N-th item.  Rows are not made unique.
+
+    Raises:
+        HeaderError: an item cannot be read, is not DICOM, or has no SOP Instance UID (``errors="raise"``).
+
+    >>> import dicomflow
+    >>> dicomflow.read_headers(b"not DICOM", errors="skip").num_rows
+    0
+    """
+    if errors not in ("raise", "skip"):
+        raise ValueError("errors is 'raise' or 'skip'")
+    profile = load_profile(columns)
+    collector = _Collector(profile, errors)
+    for number, item in enumerate([items] if isinstance(items, (str, os.PathLike, bytes, bytearray, memoryview)) else items):
+        collector.add(item, number)
+    return collector.finish()
+
+
+class _Collector:
+    """Collects rows and types them batch by batch."""
+
+    def __init__(self, profile: Profile, errors: str) -> None:
+        self.schema = instances_schema(profile)
+        self.errors = errors
+        self.reader = HeaderReader(profile.columns, rows=_BATCH_ROWS)
+        self.facts = RowFacts()
+        self.sources: list[tuple[str, int]] = []
+        self.tables: list[pa.Table] = []
+
+    def add(self, item: Readable, number: int) -> None:
+        """Read one item."""
+        name = f"bytes:{number}" if isinstance(item, (bytes, bytearray, memoryview)) else os.fspath(item)
+        try:
+            data = bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else Path(item).read_bytes()
+        except OSError as error:
+            return self._refuse(name, error.strerror or "cannot be read")
+        outcome = self._read(data)
+        if self.reader.batch.rows == len(self.facts.file):
+            return self._refuse(name, outcome.message or str(outcome.code) if outcome else "no row")
+        self._note(name, len(data), outcome)
+        if self.reader.batch.rows == _BATCH_ROWS:
+            self._flush()
+        return None
+
+    def finish(self) -> pa.Table:
+        """All rows, with the ``instances`` schema."""
+        self._flush()
+        return pa.concat_tables([self.schema.empty_table(), *self.tables])
+
+    def _read(self, data: bytes) -> Outcome | None:
+        if len(data) > len(self.reader.buffer):
+            self.reader.grow(len(data))
+        self.reader.view[: len(data)] = data
+        self.reader.scan(len(data), at_end=True)
+        return self.reader.accept()
+
+    def _note(self, name: str, size: int, outcome: Outcome | None) -> None:
+        row = len(self.facts.file)
+        self.facts.file.append(row)
+        self.facts.header_bytes.append(self.reader.header_bytes)
+        self.facts.digest.append(xxhash.xxh3_64_hexdigest(self.reader.header))
+        self.sources.append((name, size))
+        if outcome is not None:
+            self.facts.partial.append(row)
+        if self.reader.has_remarks:
+            self.facts.remarks[row] = self.reader.remarks()
+
+    def _refuse(self, name: str, reason: str) -> None:
+        if self.errors == "raise":
+            raise HeaderError(f"{name}: {reason}")
+
+    def _flush(self) -> None:
+        if not self.facts.file:
+            return
+        rows = len(self.sources)
+        nothing = pa.nulls(rows, pa.string())
+        names, sizes = zip(*self.sources, strict=True)
+        columns = [pa.array(names), nothing, pa.array(sizes, pa.int64()), pa.nulls(rows, pa.timestamp("us"))]
+        files = pa.Table.from_arrays([*columns, nothing, nothing, nothing, nothing], schema=SOURCE_FILE_SCHEMA)
+        batch = build_batch(self.reader, self.facts, files, sort=False)
+        self.tables.append(pa.Table.from_batches([batch.rows]).cast(self.schema))
+        self.reader.batch.reset()
+        self.facts, self.sources = RowFacts(), []

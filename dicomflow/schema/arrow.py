@@ -1,0 +1,85 @@
+"""Arrow schemas of the dataset's tables, decided before the scan and never from the data.
+
+In: a Profile.  Out: ``pyarrow.Schema`` for ``instances``, ``files`` and ``conflicts``.  Knows no files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+from dicomflow.dictionary import PYDICOM_VERSION, format_tag
+from dicomflow.schema.column import Column
+from dicomflow.schema.profile import Profile
+
+FORMAT_VERSION = "1"
+"""Version of the dataset's layout; raised when an older reader would misread it."""
+
+ISSUES_TYPE = pa.list_(pa.struct([("path", pa.string()), ("code", pa.string()), ("raw", pa.string())]))
+
+_SOURCE_FIELDS = [
+    pa.field("source_uri", pa.string(), nullable=False),
+    pa.field("source_member", pa.string()),
+    pa.field("source_size", pa.int64()),
+    pa.field("source_mtime", pa.timestamp("us")),
+    pa.field("header_bytes", pa.int64()),
+    pa.field("header_digest", pa.string()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("issues", ISSUES_TYPE),
+]
+
+_FILES_FIELDS = [
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("member", pa.string()),
+    pa.field("size", pa.int64()),
+    pa.field("mtime", pa.timestamp("us")),
+    pa.field("etag", pa.string()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("code", pa.string()),
+    pa.field("message", pa.string()),
+    pa.field("offset", pa.int64()),
+    pa.field("SOPInstanceUID", pa.string()),
+    pa.field("header_digest", pa.string()),
+    pa.field("reader", pa.string()),
+    pa.field("attempts", pa.int32()),
+    pa.field("run_id", pa.string()),
+    pa.field("first_seen", pa.timestamp("us")),
+    pa.field("last_seen", pa.timestamp("us")),
+]
+
+
+def instances_schema(profile: Profile) -> pa.Schema:
+    """Schema of ``instances`` (and of ``conflicts``): the key, the profile's columns, then where the row came from."""
+    fields = [_field(column) for column in profile.columns]
+    return pa.schema(fields + _SOURCE_FIELDS, metadata=_metadata(profile))
+
+
+def files_schema(profile: Profile) -> pa.Schema:
+    """Schema of the ledger."""
+    return pa.schema(_FILES_FIELDS, metadata=_metadata(profile))
+
+
+def schema_fingerprint(schema: pa.Schema) -> str:
+    """A short hash of names, types and column definitions: what must be equal for two parts to be of one dataset."""
+    hashed = hashlib.sha256()
+    for field in schema:
+        paths = (field.metadata or {}).get(b"dicom.paths", b"")
+        hashed.update(f"{field.name}|{field.type}|{paths.decode()}\n".encode())
+    return hashed.hexdigest()[:32]
+
+
+def _field(column: Column) -> pa.Field:
+    steps = column.paths[0]
+    creator = steps[-1].creator
+    tag = format_tag(steps[-1].tag) if creator is None else column.path_texts[0].rpartition(".")[2]
+    metadata = {"dicom.tag": tag, "dicom.vr": column.vr, "dicom.paths": "\n".join(column.path_texts)}
+    return pa.field(column.name, column.arrow_type, nullable=column.name != "SOPInstanceUID", metadata=metadata)
+
+
+def _metadata(profile: Profile) -> dict[str, str]:
+    return {
+        "dicomflow.format": FORMAT_VERSION,
+        "dicomflow.profile": profile.name,
+        "dicomflow.pydicom": PYDICOM_VERSION,
+    }

@@ -1,0 +1,145 @@
+"""Columns: what to take from a header and how to type it.
+
+In: keywords, paths, private creators.  Out: frozen ``Column`` objects.  Knows the dictionary; no bytes, no files.
+
+A path is written as DICOM people read it, outermost first::
+
+    PatientID
+    SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    (0019,"GEMS_ACQU_01",0C)          a private element: group, creator, low byte of the element (PS3.5 7.8.1)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from dicomflow.dictionary import entry_for_keyword
+from dicomflow.errors import ConfigError
+
+_STEP = re.compile(r"(?P<keyword>[A-Z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6})\])?\Z")
+_PRIVATE = re.compile(r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6})\])?\Z')
+_SEPARATOR = re.compile(r"\.(?![^(]*\))")
+
+MAX_PATH_STEPS = 8
+
+ARROW_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(["AE", "CS", "LO", "SH", "UI", "UC", "UR", "LT", "ST", "UT", "AS", "PN", "AT", "SQ"], pa.string()),
+    "DA": pa.date32(),
+    "TM": pa.time64("us"),
+    "DT": pa.timestamp("us"),
+    **dict.fromkeys(["DS", "FD"], pa.float64()),
+    "FL": pa.float32(),
+    **dict.fromkeys(["IS", "SL", "UL", "SV", "UV"], pa.int64()),
+    **dict.fromkeys(["US", "SS"], pa.int32()),
+}
+"""VR -> type of one value (design: values table).  VRs that are not here are bulk data and no columns."""
+
+NEVER_SPLIT = frozenset({"LT", "ST", "UT", "UR", "SQ"})
+"""VRs whose values are never split at a backslash (PS3.5 6.2)."""
+
+
+class Step(NamedTuple):
+    """One step of a path: a tag, and the item to enter where the tag is a sequence.
+
+    For a private element ``creator`` names the block's owner and ``tag`` is ``(group << 16) | low byte``.
+    """
+
+    tag: int
+    item: int | None = None
+    creator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One attribute column of ``instances``.
+
+    Attributes:
+        name: column name; the DICOM keyword where there is one.
+        vr: the VR that types the column.
+        many: True where the VM allows several values: the column is a list.
+        paths: where to look, in order; the first that is present wins.
+    """
+
+    name: str
+    vr: str
+    many: bool
+    paths: tuple[tuple[Step, ...], ...]
+    path_texts: tuple[str, ...]
+
+    @property
+    def item_type(self) -> pa.DataType:
+        """Arrow type of one value."""
+        return ARROW_TYPES[self.vr]
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """Arrow type of the column: the item type, or a list of it."""
+        return pa.list_(self.item_type) if self.many else self.item_type
+
+
+def parse_path(text: str) -> tuple[Step, ...]:
+    """Parse a column path.
+
+    >>> parse_path("PatientID")
+    (Step(tag=1048608, item=None, creator=None),)
+
+    Raises:
+        ConfigError: unknown keyword, an item index missing before or present after the last step, too deep.
+    """
+    parts = _SEPARATOR.split(text)
+    if len(parts) > MAX_PATH_STEPS:
+        raise ConfigError(f"path {text!r}: more than {MAX_PATH_STEPS} steps")
+    steps = tuple(_parse_step(part, text) for part in parts)
+    if any(step.item is None for step in steps[:-1]):
+        raise ConfigError(f"path {text!r}: each sequence before the last step needs an item, such as [0]")
+    if steps[-1].item is not None:
+        raise ConfigError(f"path {text!r}: the last step names an attribute, not an item")
+    return steps
+
+
+def _parse_step(part: str, text: str) -> Step:
+    if found := _PRIVATE.match(part):
+        group = int(found["group"], 16)
+        if not group & 1:
+            raise ConfigError(f"path {text!r}: a private group is odd, {found['group']} is even")
+        tag = (group << 16) | int(found["element"], 16)
+        return Step(tag, _item(found["item"]), found["creator"])
+    found = _STEP.match(part)
+    if not found:
+        raise ConfigError(f"path {text!r}: cannot read {part!r}; write Keyword, Keyword[0] or (0019,\"CREATOR\",0C)")
+    entry = entry_for_keyword(found["keyword"])
+    if entry is None:
+        raise ConfigError(f"path {text!r}: {found['keyword']!r} is not a DICOM keyword")
+    return Step(entry.tag, _item(found["item"]))
+
+
+def _item(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def make_column(name: str, paths: tuple[str, ...] = (), vr: str | None = None, vm: str | None = None) -> Column:
+    """A Column, typed by the DICOM dictionary where ``vr`` and ``vm`` are not given.
+
+    >>> make_column("PixelSpacing").arrow_type
+    ListType(list<item: double>)
+
+    Raises:
+        ConfigError: a path is wrong, the VR cannot be a column, or a private path comes without ``vr``.
+    """
+    texts = paths or (name,)
+    steps = tuple(parse_path(text) for text in texts)
+    last = steps[0][-1]
+    keyword = None if last.creator else texts[0].rpartition(".")[2]
+    entry = entry_for_keyword(keyword) if keyword else None
+    vr = vr or (entry.vrs[0] if entry else None)
+    vm = vm or (entry.vm if entry else "1")
+    if vr is None:
+        raise ConfigError(f"column {name!r}: a private element needs a vr")
+    if vr not in ARROW_TYPES:
+        raise ConfigError(f"column {name!r}: VR {vr} holds bulk data and cannot be a column")
+    many = vm not in ("1", "0-1") and vr not in NEVER_SPLIT
+    return Column(name, vr, many, steps, texts)

@@ -1,0 +1,175 @@
+"""Profiles: named lists of columns, built in or from a YAML file of one's own.
+
+In: the name of a built-in profile, or the path of a YAML file.  Out: ``Profile``.  Knows no bytes and no Parquet.
+
+An entry is a DICOM keyword, or a mapping with a name::
+
+    columns:
+      - PatientID
+      - PixelSpacing: {functional_group: PixelMeasuresSequence}       # the attribute itself, else the functional groups
+      - name: FirstReferencedImage
+        path: ReferencedImageSequence[0].ReferencedSOPInstanceUID
+      - {name: BValue, private: {creator: "SIEMENS MR HEADER", group: 0x0019, element: 0x0C}, vr: IS}
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dicomflow.dictionary import keywords
+from dicomflow.errors import ConfigError
+from dicomflow.schema.column import Column, make_column
+
+BUILT_IN = ("minimal", "standard")
+RESERVED = frozenset(
+    "SOPInstanceUID source_uri source_member source_size source_mtime header_bytes header_digest status issues".split()
+)
+MAX_COLUMNS = 4096
+MAX_PROFILE_BYTES = 1 << 20
+
+_FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence[0]", "PerFrameFunctionalGroupsSequence[0]")
+_KEY = ("SOPInstanceUID", "MediaStorageSOPInstanceUID")  # the second where the data set has none (an issue says so)
+
+
+class _Private(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    creator: str = Field(min_length=1, max_length=64)
+    group: int = Field(ge=0x0009, le=0xFFFF)
+    element: int = Field(ge=0, le=0xFF)
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+    path: str | None = None
+    paths: tuple[str, ...] = ()
+    functional_group: str | None = None
+    attribute: str | None = None
+    private: _Private | None = None
+    vr: str | None = None
+    vm: str | None = None
+
+
+class _ProfileFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    extends: str | None = None
+    columns: list[str | dict[str, object]] = Field(max_length=MAX_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A named list of columns; ``SOPInstanceUID`` is always the first."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """The profile of this name (``minimal``, ``standard``), or the one in this YAML file.
+
+    >>> load_profile("minimal").columns[0].name
+    'SOPInstanceUID'
+
+    Raises:
+        ConfigError: no such profile or file, or an entry is wrong; the message names file, column and what is near.
+    """
+    specs, name = _load_specs(name_or_path, depth=0)
+    columns = {"SOPInstanceUID": make_column("SOPInstanceUID", _KEY)}
+    for spec in specs:
+        if spec.name == "SOPInstanceUID":
+            continue
+        if spec.name in RESERVED:
+            raise ConfigError(f"{name_or_path}: column {spec.name!r} is a name that dicomflow uses itself")
+        columns[spec.name] = _make_column(spec, name_or_path)
+    return Profile(name, tuple(columns.values()))
+
+
+def _load_specs(name_or_path: str, depth: int) -> tuple[list[_Spec], str]:
+    if depth > 3:
+        raise ConfigError(f"{name_or_path}: profiles extend each other in a circle")
+    model = _parse(_read_text(name_or_path), name_or_path)
+    base = _load_specs(model.extends, depth + 1)[0] if model.extends else []
+    return [*base, *(_to_spec(entry, name_or_path) for entry in model.columns)], model.profile
+
+
+def _read_text(name_or_path: str) -> str:
+    if name_or_path in BUILT_IN:
+        return (resources.files("dicomflow.schema") / "profiles" / f"{name_or_path}.yaml").read_text("utf-8")
+    path = Path(name_or_path)
+    if not path.is_file():
+        near = difflib.get_close_matches(name_or_path, BUILT_IN, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; built in are {', '.join(BUILT_IN)}"
+        raise ConfigError(f"{name_or_path}: no such column profile or file{hint}")
+    try:
+        if path.stat().st_size > MAX_PROFILE_BYTES:
+            raise ConfigError(f"{name_or_path}: larger than {MAX_PROFILE_BYTES} bytes, not a column profile")
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name_or_path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def _parse(text: str, where: str) -> _ProfileFile:
+    try:
+        loaded = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}: not valid YAML{place}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{where}: a column profile is a mapping with `profile` and `columns`")
+    try:
+        return _ProfileFile.model_validate(loaded)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_error(error, tuple(_ProfileFile.model_fields))}") from None
+
+
+def _to_spec(entry: str | Mapping[str, object], where: str) -> _Spec:
+    """``Keyword``, ``{Keyword: {...}}`` or ``{name: ..., ...}``."""
+    if isinstance(entry, str):
+        return _Spec.model_construct(name=entry)
+    fields = dict(entry)
+    if len(fields) == 1 and isinstance(inner := next(iter(fields.values())), dict):
+        fields = {"name": next(iter(fields)), **inner}
+    try:
+        return _Spec.model_validate(fields)
+    except ValidationError as error:
+        label = fields.get("name", "?")
+        raise ConfigError(f"{where}: column {label!r}: {_first_error(error, tuple(_Spec.model_fields))}") from None
+
+
+def _first_error(error: ValidationError, known: tuple[str, ...]) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, known, n=1)
+        return f"{key}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{key}: {first['msg']}"
+
+
+def _make_column(spec: _Spec, where: str) -> Column:
+    try:
+        return make_column(spec.name, _paths(spec), spec.vr, spec.vm)
+    except ConfigError as error:
+        near = difflib.get_close_matches(spec.name, keywords(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near and near[0] != spec.name else ""
+        raise ConfigError(f"{where}: {error}{hint}") from None
+
+
+def _paths(spec: _Spec) -> tuple[str, ...]:
+    if spec.private is not None:
+        return (f'({spec.private.group:04X},"{spec.private.creator}",{spec.private.element:02X})',)
+    if spec.functional_group is not None:
+        inner = spec.attribute or spec.name
+        return (spec.name, *(f"{group}.{spec.functional_group}[0].{inner}" for group in _FUNCTIONAL_GROUPS))
+    return spec.paths or ((spec.path,) if spec.path else (spec.name,))

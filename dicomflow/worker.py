@@ -1,0 +1,268 @@
+"""One task where the data is: read each file's header, write the rows and the ledger of the task.
+
+In: a ScanTask and the job's settings.  Out: DataFiles in staging and a ScanResult of a few hundred bytes.
+Knows neither Dask nor what other tasks do.  Expected faults of files are data: nothing a file holds raises.
+
+Reading is one open, one read of a prefix, one close; a second read only where the header is longer.  Memory is bounded by the
+batch.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from dicomflow.batch import Batch, RowFacts, build_batch
+from dicomflow.config import Config
+from dicomflow.dataset.ledger import LedgerRows
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.errors import Code, Status
+from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.model import DataFile, Outcome, ScanResult, ScanTask
+from dicomflow.schema.arrow import files_schema, instances_schema
+from dicomflow.schema.profile import Profile
+from dicomflow.sources.local import code_for_os_error
+from dicomflow.sources.uri import path_from_uri
+
+MAX_BATCH_BYTES = 1 << 26
+"""Distinct values that a batch may hold before it is written, whatever its number of rows."""
+
+MAX_PREFIX_BYTES = 1 << 20
+"""The first read of a file never takes more than this."""
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanJob:
+    """What all tasks of a run have in common; travels once per task and stays small."""
+
+    run_id: str
+    started: int  # microseconds since the epoch
+    staging: str
+    profile: Profile
+    config: Config
+
+
+def scan_task(task: ScanTask, job: ScanJob) -> ScanResult:
+    """Read all files of a task; write ``instances`` and ``files`` parts into the run's staging folder."""
+    return _TaskRun(task, job).run()
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap on this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+
+class _Prefix:
+    """How much of each file the first read takes: follows the headers of late, so that one read is nearly always enough."""
+
+    def __init__(self, reader: HeaderReader, smallest: int) -> None:
+        self.smallest = self.size = smallest
+        self.buffers = [reader.view[:smallest]]
+        self._buffer = reader.buffer
+        self._short_headers = 0
+        self.is_large = False
+
+    def adapt(self, reader: HeaderReader) -> None:
+        """Larger at once after a longer header, smaller after many short ones; gives back what a giant header took."""
+        length = reader.header_bytes
+        if length > self.size - 8:
+            self._resize(reader, min(length + length // 4, MAX_PREFIX_BYTES))
+        elif self.size > self.smallest and 2 * length < self.size:
+            self._short_headers += 1
+            if self._short_headers > 64:
+                self._resize(reader, max(self.size // 2, self.smallest))
+        if reader.buffer is not self._buffer:
+            self._resize(reader, self.size)
+
+    def _resize(self, reader: HeaderReader, size: int) -> None:
+        self._short_headers = 0
+        self.size = max(size, self.smallest)
+        self.is_large = self.size > self.smallest
+        if not self.size <= len(reader.buffer) <= MAX_PREFIX_BYTES * 4:
+            reader.grow(self.size)
+        self._buffer = reader.buffer
+        self.buffers = [reader.view[: self.size]]
+
+
+class _TaskRun:
+    """The state of one running task."""
+
+    def __init__(self, task: ScanTask, job: ScanJob) -> None:
+        header = job.config.header
+        self.task = task
+        self.job = job
+        self.rows = min(header.batch_rows, max(1, task.files.num_rows))
+        self.reader = HeaderReader(
+            job.profile.columns,
+            rows=self.rows,
+            max_elements=header.max_elements,
+            max_depth=header.max_depth,
+            max_inflated_bytes=header.max_inflated_bytes,
+            prefix_bytes=header.prefix_bytes,
+        )
+        self.prefix = _Prefix(self.reader, header.prefix_bytes)
+        self.ledger = LedgerRows(task.files.num_rows)
+        self.facts = RowFacts()
+        self.data_files: list[DataFile] = []
+        self.clock = _Clock()
+        self.result = ScanResult(task_id=task.task_id, data_files=(), files=task.files.num_rows)
+        self.header_bytes = self.issues = self.fallback_files = 0
+
+    def run(self) -> ScanResult:
+        uris = self.task.files["uri"].to_pylist()
+        for index, uri in enumerate(uris):
+            self._read_file(index, uri if uri[0] == "/" else path_from_uri(uri))
+            if self.reader.batch.rows >= self.rows or self.reader.batch.arena_bytes > MAX_BATCH_BYTES:
+                self._write_batch()
+        if self.reader.batch.rows:
+            self._write_batch()
+        self.clock.lap("read")
+        self._write_ledger()
+        self.clock.lap("write")
+        return replace(
+            self.result,
+            data_files=tuple(self.data_files),
+            counts=self.ledger.counts(),
+            header_bytes=self.header_bytes,
+            file_bytes=pc.sum(self.task.files["size"]).as_py() or 0,
+            fallback_files=self.fallback_files,
+            issues=self.issues,
+            seconds=self.clock.seconds,
+            peak_rss=_peak_rss(),
+        )
+
+    def _read_file(self, index: int, path: str) -> None:
+        """Read one header; whatever happens is an outcome."""
+        reader = self.reader
+        try:
+            descriptor = os.open(path, _OPEN_FLAGS)
+        except (OSError, ValueError) as error:
+            return self.ledger.set(index, _os_outcome(error))
+        try:
+            size = os.readv(descriptor, self.prefix.buffers)
+            if reader.scan(size, size < self.prefix.size) == NEED_MORE:
+                self._read_more(descriptor, size)
+        except OSError as error:
+            return self.ledger.set(index, _os_outcome(error))
+        finally:
+            os.close(descriptor)
+        return self._accept(index)
+
+    def _read_more(self, descriptor: int, size: int) -> None:
+        """Read on until the scanner is content, the file ends, or the header is too long."""
+        reader, limit = self.reader, self.job.config.header.max_header_bytes
+        total = os.fstat(descriptor).st_size
+        while True:
+            wanted = min(max(reader.needed, 2 * size), total + 1, limit)
+            if wanted > len(reader.buffer):
+                reader.grow(wanted)
+            while size < wanted and (count := os.preadv(descriptor, [reader.view[size:wanted]], size)):
+                size += count
+            at_end = size < wanted
+            if reader.scan(size, at_end) != NEED_MORE:
+                return
+            if at_end or size >= limit:
+                return reader.give_up(size)
+
+    def _accept(self, index: int) -> None:
+        reader, facts = self.reader, self.facts
+        outcome = reader.accept()
+        row = len(facts.file)
+        if reader.batch.rows > row:
+            header = reader.header
+            facts.file.append(index)
+            facts.header_bytes.append(len(header))
+            facts.digest.append(xxhash.xxh3_64_hexdigest(header))
+            if reader.by_pydicom:
+                self.fallback_files += 1
+                self.ledger.by_pydicom.append(index)
+            if outcome is not None:
+                facts.partial.append(row)
+            if reader.has_remarks:
+                facts.remarks[row] = reader.remarks()
+        if outcome is not None:
+            self.ledger.set(index, outcome)
+        if reader.header_bytes > self.prefix.size - 8 or self.prefix.is_large:
+            self.prefix.adapt(reader)
+
+    def _write_batch(self) -> None:
+        self.clock.lap("read")
+        batch = build_batch(self.reader, self.facts, self.task.files)
+        self._book(batch)
+        self.reader.batch.reset()
+        self.facts = RowFacts()
+        self.clock.lap("decode")
+        if batch.rows.num_rows:
+            name = f"{self.task.task_id}-{len(self.data_files)}.parquet"
+            self.data_files.append(
+                write_data_file(
+                    pa.Table.from_batches([batch.rows]),
+                    instances_schema(self.job.profile),
+                    "instances",
+                    Path(self.job.staging),
+                    name,
+                    self.job.config.dataset,
+                )
+            )
+        self.clock.lap("write")
+
+    def _book(self, batch: Batch) -> None:
+        """Enter the batch's keys and digests in the ledger; a key that cannot be read makes the file a failed one."""
+        self.issues += batch.issues
+        self.header_bytes += sum(self.facts.header_bytes)
+        self.ledger.add_batch(self.facts.file, batch.keys, self.facts.digest)
+        for row in batch.rows_without_key():
+            self.ledger.set(
+                self.facts.file[row],
+                Outcome(
+                    status=Status.FAILED,
+                    code=Code.MISSING_SOP_INSTANCE_UID,
+                    message="SOPInstanceUID (0008,0018) cannot be read as a UID",
+                ),
+            )
+
+    def _write_ledger(self) -> None:
+        rows = self.ledger.to_table(self.task.files, self.job.run_id, self.job.started)
+        self.data_files.append(
+            write_data_file(
+                rows,
+                files_schema(self.job.profile),
+                "files",
+                Path(self.job.staging),
+                f"{self.task.task_id}.parquet",
+                self.job.config.dataset,
+            )
+        )
+
+
+def _os_outcome(error: OSError | ValueError) -> Outcome:
+    """Why a file could not be opened or read (ValueError: a name that no file can have)."""
+    if not isinstance(error, OSError):
+        return Outcome(status=Status.FAILED, code=Code.NOT_FOUND, message="not a possible file name")
+    message = os.strerror(error.errno) if error.errno else "cannot be read"
+    return Outcome(status=Status.FAILED, code=code_for_os_error(error), message=message)
+
+
+def _peak_rss() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
