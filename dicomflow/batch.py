@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.errors import IssueCode, Status
+from dicomflow.header.dicom_json import decode_sequence
 from dicomflow.header.reader import HeaderReader, raw_value
 from dicomflow.header.values import Decoded, decode_value
 from dicomflow.header.vectors import RawColumn, decode_plain
@@ -113,10 +114,13 @@ def _decode_each(
     charsets: Sequence[bytes | None],
 ) -> list[Decoded]:
     bounds = offsets.tolist()
-    return [
-        decode_value(raw_value(bytes(data[start:stop]), context, charsets), column.vr, column.many)
+    values = (
+        raw_value(bytes(data[start:stop]), context, charsets)
         for start, stop, context in zip(bounds, bounds[1:], contexts.tolist(), strict=False)
-    ]
+    )
+    if column.vr == "SQ":
+        return [decode_sequence(value) for value in values]
+    return [decode_value(value, column.vr, column.many) for value in values]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

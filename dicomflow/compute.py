@@ -11,18 +11,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import dask
 import dask.bag
-from distributed import Client, LocalCluster, as_completed, futures_of, performance_report
-from distributed.metrics import context_meter
+import dask.local
+import dask.threaded
+from dask.callbacks import Callback
 
 from dicomflow.config import ComputeConfig
 from dicomflow.dataset.storage import describe
 from dicomflow.errors import ComputeError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,109 +37,69 @@ Result = TypeVar("Result")
 _DASK_SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
     "distributed.scheduler.allowed-failures": 3,
-    "distributed.worker.profile.enabled": True,
-    "distributed.dashboard.link": "{scheme}://{host}:{port}/status",
 }
 
 
 def choose_scheduler(config: ComputeConfig, files: int) -> str:
-    """What ``auto`` means for this many files; other settings are taken as they are."""
+    """What ``auto`` means for this many files; other settings are taken as they are.
+
+    A job of a second or two takes Dask's threads in this process: starting ``distributed`` would take longer than the job.
+    """
     if config.scheduler != "auto":
         return config.scheduler
-    cores = os.cpu_count() or 1
-    return "in-process" if files < config.small_job_files or (config.workers or cores) == 1 else "processes"
+    if files < config.small_job_files:
+        return "threads"
+    return "in-process" if count_workers(config, "processes") == 1 else "processes"
 
 
 def count_workers(config: ComputeConfig, scheduler: str) -> int:
     """How many tasks run at the same time on a cluster of our own; for an address, a guess for planning."""
-    if scheduler == "in-process":
-        return config.workers or 1
-    return config.workers or os.cpu_count() or 1
+    if config.workers is not None:
+        return config.workers
+    if scheduler in ("threads", "in-process"):
+        return 1  # threads of one process take turns for the interpreter: more only help where storage is slow
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Cluster:
-    """A Dask cluster: its own (in this process, or local processes), or that of an address.
+def open_cluster(config: ComputeConfig, scheduler: str) -> Cluster:
+    """The cluster that a scheduler's name (see ``choose_scheduler``) stands for; a context manager.
 
-    Use it as a context manager; leaving it closes what it started and nothing else.
+    Raises:
+        ComputeError: on entering, if it cannot be reached or started.
     """
+    return ThreadsCluster(config) if scheduler == "threads" else DistributedCluster(config, scheduler)
 
-    def __init__(self, config: ComputeConfig, scheduler: str) -> None:
-        self._config = config
-        self._scheduler = scheduler
-        self._stack = contextlib.ExitStack()
-        self.client: Client | None = None
 
-    def __enter__(self) -> Cluster:
-        logging.getLogger("distributed").setLevel(logging.ERROR)  # lost workers and timeouts come back as ComputeError
-        self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
-        self._stack.enter_context(_quiet_ports())
-        try:
-            self.client = self._stack.enter_context(Client(**self._client_arguments(), set_as_default=False))
-            if self._config.performance_report:
-                self._stack.enter_context(self.client.as_current())
-                report = performance_report(filename=str(self._config.performance_report))
-                self._stack.enter_context(report)
-        except BaseException as error:
-            self._stack.close()
-            if isinstance(error, (OSError, TimeoutError, ValueError, RuntimeError)):
-                raise ComputeError(_connection_message(self._scheduler, error)) from None
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
-            self._stack.close()
+class Cluster(Protocol):
+    """Something that maps a function over tasks as a Dask bag."""
 
     @property
     def dashboard(self) -> str | None:
         """Address of the dashboard, None where there is none."""
-        if self.client is None or (self._config.dashboard_address == "" and "://" not in self._scheduler):
-            return None
-        return str(self.client.dashboard_link) if self.client.dashboard_link else None
 
-    @property
-    def workers(self) -> int:
-        """Threads of the workers that are there now."""
-        return sum(self.client.nthreads().values()) if self.client else 0
-
-    def map(self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str) -> Iterator[Result]:
-        """Map over the tasks as a bag and yield each result when it is there, in no particular order.
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str, done: Callable[[Result], None]
+    ) -> None:
+        """Map over the tasks; hand each result to ``done`` when it is there, in no particular order.
 
         Raises:
-            ComputeError: the cluster was lost, or a task failed for a reason that is none of its files'.
+            ComputeError: the cluster was lost.
         """
-        if not tasks or self.client is None:
-            return
-        bag = dask.bag.from_sequence(tasks, npartitions=len(tasks)).map(_Named(function, name))
-        futures = futures_of(self.client.persist(bag, optimize_graph=True))
-        try:
-            for _, partition in as_completed(futures, loop=self.client.loop, with_results=True):
-                yield from partition
-        except (OSError, TimeoutError) as error:
-            raise ComputeError(f"the Dask cluster was lost: {error}") from error
-        finally:
-            self.client.cancel(futures)
 
-    def _client_arguments(self) -> dict[str, Any]:
-        if "://" in self._scheduler:
-            return {"address": self._scheduler, "timeout": self._config.connect_timeout}
-        in_process = self._scheduler == "in-process"
-        workers = count_workers(self._config, self._scheduler)
-        cluster = LocalCluster(
-            n_workers=1 if in_process else workers,
-            threads_per_worker=workers if in_process else 1,
-            processes=not in_process,
-            memory_limit=self._config.memory_limit,
-            host=None if in_process else "127.0.0.1",
-            dashboard_address=self._config.dashboard_address or None,
-            silence_logs=logging.CRITICAL,
-        )
-        self._stack.enter_context(cluster)
-        return {"address": cluster}
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+def _make_bag(function: Callable[[Task], Result], tasks: Sequence[Task], name: str) -> dask.bag.Bag:
+    """One partition per task; Dask derives the tasks' names from the function's."""
+    return dask.bag.from_sequence(tasks, npartitions=len(tasks)).map(_Named(function, name))
 
 
 class _Named:
-    """A function under a telling name: Dask derives the names of tasks from it."""
+    """A function under a telling name."""
 
     def __init__(self, function: Callable[[Any], Any], name: str) -> None:
         self._function = function
@@ -142,22 +109,151 @@ class _Named:
         return self._function(task)
 
 
+class ThreadsCluster:
+    """Dask's own scheduler on threads of this process: no start-up, no dashboard."""
+
+    dashboard: str | None = None
+
+    def __init__(self, config: ComputeConfig) -> None:
+        self._workers = count_workers(config, "threads")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was started."""
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str, done: Callable[[Result], None]
+    ) -> None:
+        """See ``Cluster.map``."""
+        bag = _make_bag(function, tasks, name)
+        with Callback(posttask=partial(_hand_over, name=bag.name, done=done)):
+            # the functions themselves: by name, Dask would import ``distributed`` only to see whether a client is there
+            get = dask.local.get_sync if self._workers == 1 else dask.threaded.get
+            dask.compute(bag, scheduler=get, num_workers=self._workers)
+
+
+def _hand_over(key: object, value: Any, *_: object, name: str, done: Callable[[Any], None]) -> None:
+    """Dask tells of each finished task by its key: (name, number) are the partitions of the bag."""
+    if isinstance(key, tuple) and key[0] == name:
+        for result in value:
+            done(result)
+
+
+class DistributedCluster:
+    """A ``distributed`` cluster: in this process, local processes, or that of an address.
+
+    Leaving it closes what it started and nothing else.
+    """
+
+    def __init__(self, config: ComputeConfig, scheduler: str) -> None:
+        self._config = config
+        self._scheduler = scheduler
+        self._stack = contextlib.ExitStack()
+        self._client: Client | None = None
+
+    def __enter__(self) -> Self:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say comes back as ComputeError
+        self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
+        try:
+            self._client = self._connect()
+            if self._config.performance_report is not None:
+                self._start_report(self._client)
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            self._stack.close()
+            raise ComputeError(_connection_message(self._scheduler, error)) from None
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            self._stack.__exit__(kind, error, traceback)
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the dashboard, None where there is none."""
+        if self._client is None:
+            return None
+        if "://" in self._scheduler:
+            return str(self._client.dashboard_link) or None
+        if not self._config.dashboard_address:
+            return None
+        services = self._client.scheduler_info()["services"]
+        host = self._config.dashboard_address.rpartition(":")[0]
+        return f"http://{host}:{services['dashboard']}/status" if services.get("dashboard") else None
+
+    def map(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str, done: Callable[[Result], None]
+    ) -> None:
+        """See ``Cluster.map``."""
+        from distributed import as_completed, futures_of
+
+        if self._client is None:
+            raise ComputeError("the cluster was not entered")
+        futures = futures_of(self._client.persist(_make_bag(function, tasks, name)))
+        try:
+            for _, partition in as_completed(futures, loop=self._client.loop, with_results=True):
+                for result in partition:
+                    done(result)
+        except (TimeoutError, OSError) as error:
+            raise ComputeError(f"the Dask cluster was lost: {_first_line(error)}") from error
+        finally:
+            self._client.cancel(futures)
+
+    def _connect(self) -> Client:
+        from distributed import Client
+
+        if "://" in self._scheduler:
+            where: dict[str, Any] = {"address": self._scheduler, "timeout": self._config.connect_timeout}
+        else:
+            where = {"address": self._start_local()}
+        return self._stack.enter_context(Client(**where, set_as_default=False))
+
+    def _start_local(self) -> object:
+        from distributed import LocalCluster
+
+        in_process = self._scheduler == "in-process"
+        workers = count_workers(self._config, self._scheduler)
+        with warnings.catch_warnings():  # a port that is taken is replaced by a free one, and the address is printed
+            warnings.filterwarnings("ignore", message="Port .* is already in use")
+            cluster = LocalCluster(
+                n_workers=1 if in_process else workers,
+                threads_per_worker=workers if in_process else 1,
+                processes=not in_process,
+                memory_limit=self._config.memory_limit,
+                host=None if in_process else "127.0.0.1",
+                dashboard_address=self._config.dashboard_address or None,
+                silence_logs=logging.CRITICAL,
+            )
+        return self._stack.enter_context(cluster)
+
+    def _start_report(self, client: Client) -> None:
+        from distributed import performance_report
+
+        self._stack.enter_context(client.as_current())
+        self._stack.enter_context(performance_report(filename=str(self._config.performance_report)))
+
+
 def record_stages(seconds: dict[str, float]) -> None:
-    """Book seconds by stage in Dask's Fine Performance Metrics; does nothing outside a worker."""
-    for stage, spent in seconds.items():
-        context_meter.digest_metric(stage, spent, "seconds")
+    """Book seconds by stage in Dask's Fine Performance Metrics; does nothing where ``distributed`` is not in use."""
+    if "distributed" in sys.modules:
+        from distributed.metrics import context_meter
 
-
-@contextlib.contextmanager
-def _quiet_ports() -> Iterator[None]:
-    """A dashboard port that is taken is replaced by a free one; the address is printed, a warning would only confuse."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Port .* is already in use")
-        yield
+        for stage, spent in seconds.items():
+            context_meter.digest_metric(stage, spent, "seconds")
 
 
 def _connection_message(scheduler: str, error: BaseException) -> str:
-    reason = describe(error) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0][:200]
+    reason = describe(error) if isinstance(error, OSError) and error.errno else _first_line(error)
     if "://" in scheduler:
         return f"{scheduler}: no Dask scheduler can be reached there: {reason}"
     return f"the local Dask cluster cannot be started: {reason}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

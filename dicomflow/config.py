@@ -34,7 +34,7 @@ GIB = 1024 * MIB
 
 MAX_PORT = 65_535
 COMMAND_LINE = "command line"
-SCHEDULERS = ("auto", "in-process", "processes")
+SCHEDULERS = ("auto", "threads", "in-process", "processes")
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]):(?P<port>[0-9]{1,5})")
 _SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?[A-Za-z]{0,5}")  # ByteSize alone would read "1,5 MB" as 1 byte
@@ -99,7 +99,7 @@ def _check_scheduler(value: str) -> str:
         return value
     near = get_close_matches(value[:64].lower(), SCHEDULERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"expected auto, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT{hint}")
+    raise ValueError(f"expected auto, threads, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT{hint}")
 
 
 def _check_dashboard(value: str) -> str:
@@ -143,13 +143,14 @@ class ComputeConfig(_Section):
     """Where tasks run.
 
     Attributes:
-        scheduler: ``auto``, ``in-process``, ``processes``, or the address of a running scheduler.
+        scheduler: ``auto``; ``threads`` (Dask's own, in this process, no dashboard); ``in-process`` or ``processes``
+            (a ``distributed`` cluster with a dashboard); or the address of a running scheduler.
         workers: worker processes to start; None for one per core.
         memory_limit: per worker process: ``auto`` or a number of bytes.
         dashboard_address: where the Dask dashboard listens; empty for none.
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
-        small_job_files: ``auto`` takes in-process below this many files.
+        small_job_files: ``auto`` takes threads below this many files.
     """
 
     scheduler: Annotated[str, AfterValidator(_check_scheduler)] = "auto"

@@ -1,18 +1,43 @@
 """The DICOM data dictionary: keyword <-> tag <-> VR <-> VM.
 
 In: keywords or tags.  Out: dictionary entries.  The one door to pydicom's tables (PS3.6); knows no files.
+
+The tables are loaded from pydicom's data module alone: importing the whole of pydicom costs 0.3 s that a run over a few
+thousand files would feel, and only the fallback needs it.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
-import pydicom
-from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
-from pydicom.datadict import mask_match, tag_for_keyword
 
-PYDICOM_VERSION: str = pydicom.__version__
+def _load_tables() -> ModuleType:
+    """pydicom's ``_dicom_dict``, which imports nothing itself."""
+    if (loaded := sys.modules.get("pydicom._dicom_dict")) is not None:
+        return loaded
+    package = importlib.util.find_spec("pydicom")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError("dicomflow needs pydicom")
+    path = Path(package.submodule_search_locations[0]) / "_dicom_dict.py"
+    spec = importlib.util.spec_from_file_location("dicomflow._dicom_dict", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path}: cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_TABLES = _load_tables()
+_DICTIONARY: dict[int, tuple[str, str, str, str, str]] = _TABLES.DicomDictionary  # VR, VM, name, retired, keyword
+_REPEATERS: dict[str, tuple[str, str, str, str, str]] = _TABLES.RepeatersDictionary  # by masks such as "60xx0010"
+
+PYDICOM_VERSION: str = version("pydicom")
 
 
 class Entry(NamedTuple):
@@ -32,13 +57,21 @@ def entry_for_tag(tag: int) -> Entry | None:
     >>> entry_for_tag(0x00100020).keyword
     'PatientID'
     """
-    row = DicomDictionary.get(tag)
-    if row is None:
-        mask = None if (tag >> 16) & 1 else mask_match(tag)
-        row = RepeatersDictionary.get(mask) if mask else None
+    row = _DICTIONARY.get(tag) or _repeating_row(tag)
     if row is None:
         return None
     return Entry(tag, tuple(row[0].split(" or ")), row[1], row[4], row[2])
+
+
+def _repeating_row(tag: int) -> tuple[str, str, str, str, str] | None:
+    """The row of a repeating group (50xx, 60xx ...), whose masks have an x where any digit may stand."""
+    digits = f"{tag:08X}"
+    if (tag >> 16) & 1:
+        return None
+    for mask, row in _REPEATERS.items():
+        if all(digit in ("x", mine) for digit, mine in zip(mask.upper().replace("X", "x"), digits, strict=True)):
+            return row
+    return None
 
 
 def entry_for_keyword(keyword: str) -> Entry | None:
@@ -47,7 +80,7 @@ def entry_for_keyword(keyword: str) -> Entry | None:
     >>> hex(entry_for_keyword("Modality").tag)
     '0x80060'
     """
-    tag = tag_for_keyword(keyword)
+    tag = _tags_by_keyword().get(keyword)
     return None if tag is None else entry_for_tag(tag)
 
 
@@ -66,14 +99,18 @@ def vr_for_tag(tag: int) -> str:
 
 
 @lru_cache(maxsize=1)
+def _tags_by_keyword() -> dict[str, int]:
+    return {row[4]: tag for tag, row in _DICTIONARY.items() if row[4]}
+
+
 def keywords() -> tuple[str, ...]:
     """All keywords of the dictionary, for "did you mean"."""
-    return tuple(row[4] for row in DicomDictionary.values() if row[4])
+    return tuple(_tags_by_keyword())
 
 
 def elements_of_group(group: int) -> tuple[int, ...]:
     """The element numbers that the dictionary knows in a group, ascending."""
-    return tuple(sorted(tag & 0xFFFF for tag in DicomDictionary if tag >> 16 == group))
+    return tuple(sorted(tag & 0xFFFF for tag in _DICTIONARY if tag >> 16 == group))
 
 
 def format_tag(tag: int) -> str:

@@ -11,13 +11,17 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import AbstractContextManager
-from typing import Any, cast
-
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
 from dicomflow.errors import ConfigError, DicomflowError
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+_BOUND: ContextVar[Mapping[str, str]] = ContextVar("dicomflow_log_fields", default={})  # noqa: B039 (never changed)
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SERVICE = "dicomflow"
@@ -39,6 +43,8 @@ def configure_logging(*, json: bool, level: str) -> None:
     """
     if level not in LEVELS:
         raise ConfigError(f"log level {level[:64]!r}: expected one of {', '.join(LEVELS)}")
+    import structlog
+
     factory = structlog.WriteLoggerFactory(file=sys.stderr)
     structlog.configure(logger_factory=factory, cache_logger_on_first_use=False, **_settings(json, level))
 
@@ -48,17 +54,22 @@ def get_logger(stage: str) -> FilteringBoundLogger:
 
     It looks up the configuration at each call, so it may be made before ``configure_logging``.
     """
-    return cast(FilteringBoundLogger, _StageLogger(stage))
+    return cast("FilteringBoundLogger", _StageLogger(stage))
 
 
 def bind_run(run_id: str, trace_id: str) -> None:
     """Put the ids of the run on every later line of this context (thread, asyncio task)."""
-    structlog.contextvars.bind_contextvars(run_id=run_id, trace_id=trace_id)
+    _BOUND.set({**_BOUND.get(), "run_id": run_id, "trace_id": trace_id})
 
 
-def bound_task(task_id: str) -> AbstractContextManager[None]:
+@contextmanager
+def bound_task(task_id: str) -> Iterator[None]:
     """Put the id of a task on every line inside a ``with`` block."""
-    return cast(AbstractContextManager[None], structlog.contextvars.bound_contextvars(task_id=task_id))
+    token = _BOUND.set({**_BOUND.get(), "task_id": task_id})
+    try:
+        yield
+    finally:
+        _BOUND.reset(token)
 
 
 class _StageLogger:
@@ -70,6 +81,10 @@ class _StageLogger:
         self._stage = stage
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("debug", "info") and "structlog" not in sys.modules:
+            return _ignore  # nobody configured logging: spare the import, 0.1 s of a short run
+        import structlog
+
         if structlog.is_configured():
             return getattr(structlog.get_logger(stage=self._stage), name)
         quiet = structlog.wrap_logger(structlog.WriteLogger(sys.stderr), **_settings(False, "warning"))
@@ -79,7 +94,13 @@ class _StageLogger:
         return _StageLogger, (self._stage,)
 
 
+def _ignore(_event: str, **_fields: object) -> None:
+    """A line below the level that is shown."""
+
+
 def _settings(json: bool, level: str) -> dict[str, Any]:
+    import structlog
+
     shown = logging.getLevelNamesMapping()[level.upper()]
     settings: dict[str, Any] = {
         "processors": _processors(json),
@@ -90,15 +111,23 @@ def _settings(json: bool, level: str) -> dict[str, Any]:
 
 
 def _processors(json: bool) -> list[Processor]:
+    import structlog
+
     renderer: list[Processor] = [structlog.processors.JSONRenderer()] if json else [_escape_text, _console_renderer()]
     return [
-        structlog.contextvars.merge_contextvars,
+        _add_bound_fields,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         _add_service,
         _describe_exception,
         *renderer,
     ]
+
+
+def _add_bound_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in _BOUND.get().items():
+        event.setdefault(key, value)
+    return event
 
 
 def _add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -130,5 +159,7 @@ def _escape_text(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def _console_renderer() -> Processor:
+    import structlog
+
     colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)

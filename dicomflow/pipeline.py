@@ -17,7 +17,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from dicomflow import __version__
-from dicomflow.compute import Cluster, choose_scheduler, count_workers, record_stages
+from dicomflow.compute import choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.commit import (
     discard_staging,
@@ -153,15 +153,17 @@ class _Run:
         )
         if not tasks:
             return None
-        with Cluster(self.config.compute, scheduler) as cluster:
+        with open_cluster(self.config.compute, scheduler) as cluster:
             self.totals.dashboard = cluster.dashboard
             self.progress("scan", self.totals)
             start = time.perf_counter()
-            for result in cluster.map(partial(_scan_and_record, job=job), tasks, name="scan_task"):
-                self.totals.add(result)
-                self.progress("scan", self.totals)
+            cluster.map(partial(_scan_and_record, job=job), tasks, name="scan_task", done=self._book)
             self.seconds["tasks"] = time.perf_counter() - start
             return cluster.dashboard
+
+    def _book(self, result: ScanResult) -> None:
+        self.totals.add(result)
+        self.progress("scan", self.totals)
 
     def _write_settled(self, files: pa.Table) -> None:
         """Ledger rows of what listing could already settle."""

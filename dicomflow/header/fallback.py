@@ -9,15 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
-from typing import NamedTuple
-
-import pydicom
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import vr_for_tag
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Column, Step
+
+if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement, RawDataElement
+    from pydicom.dataset import Dataset, FileDataset
 
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
@@ -47,6 +47,8 @@ def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader 
 
 
 def _read(data: bytes, columns: Sequence[Column]) -> FallbackHeader:
+    import pydicom  # 0.3 s that most runs never need
+
     stream = BytesIO(data)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
@@ -66,9 +68,14 @@ def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
 
 
 def _is_short(element: DataElement | RawDataElement | None) -> bool:
-    if not isinstance(element, RawDataElement) or element.length == 0xFFFFFFFF:
+    if element is None or not _is_raw(element) or element.length == 0xFFFFFFFF:
         return False
     return len(element.value or b"") < element.length
+
+
+def _is_raw(element: DataElement | RawDataElement) -> TypeGuard[RawDataElement]:
+    """True for bytes as they stand in the file; pydicom keeps sequences of undefined length otherwise."""
+    return hasattr(element, "is_little_endian") and hasattr(element, "value_tell") and isinstance(element, tuple)
 
 
 def _first_value(dataset: FileDataset, column: Column) -> RawValue | None:
@@ -89,7 +96,7 @@ def _follow(dataset: Dataset, path: tuple[Step, ...], charset: bytes | None) -> 
         return _raw_value(dataset, tag, charset)
     items = dataset[tag].value
     index = path[0].item or 0
-    if not isinstance(items, pydicom.Sequence) or index >= len(items):
+    if dataset[tag].VR != "SQ" or index >= len(items):
         return None
     return _follow(items[index], path[1:], charset)
 
@@ -116,7 +123,7 @@ def _raw(dataset: Dataset, tag: int) -> bytes | None:
 
 def _raw_value(dataset: Dataset, tag: int, charset: bytes | None) -> RawValue | None:
     element = dataset.get_item(tag)
-    if not isinstance(element, RawDataElement) or _is_short(element):
+    if element is None or not _is_raw(element) or _is_short(element):
         return None
     vr = element.VR if element.VR and len(element.VR) == 2 else vr_for_tag(tag)
     return RawValue(element.value or b"", vr, not element.is_little_endian, charset)

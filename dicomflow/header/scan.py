@@ -408,40 +408,34 @@ class Scanner:
         entry: cython.int = 0
         entry_end: cython.int = 0
         found: cython.int
-        first: cython.int
-        second: cython.int
+        first: cython.uint
+        second: cython.uint
         privates: cython.bint = False
-        buf: cython.uchar[::1] = self.buf  # a local view: its pointer and length stay in registers
+        wanted: cython.uint = 0xFFFFFFFF  # the next wanted tag; none is above the stop tag
         size: cython.longlong = self.size
+        data: cython.p_uchar = cython.address(self.buf[0])  # each read below is guarded by a comparison with ``size``
+        at: cython.p_uchar
         if node >= 0:
             entry = self.node_lo[node]
             entry_end = self.node_hi[node]
+            if entry < entry_end:
+                wanted = self.entry_tag[entry]
             privates = self.private_hi[node] > self.private_lo[node]
             if privates:
                 self._forget_owners(level)
         while True:
             start = pos
-            if pos >= end:
-                if pos == end:
-                    return pos
-                self._fail(_BAD_LENGTH, start)
-                return -1
             if pos + 8 > size or pos + 8 > end:
-                if depth == 0 and self.at_end and self._only_zeros(pos, big):
-                    self.offset = pos
-                    return pos
-                if pos + 8 > end:
-                    self._fail(_BAD_LENGTH, start)
-                    return -1
-                return self._short(pos, pos + 8)
+                return self._end(pos, end, depth, big)
+            at = data + pos
             if big:
                 tag = (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
             else:
                 tag = (
-                    (cython.cast(cython.uint, buf[pos + 1]) << 24)
-                    | (cython.cast(cython.uint, buf[pos]) << 16)
-                    | (cython.cast(cython.uint, buf[pos + 3]) << 8)
-                    | buf[pos + 2]
+                    (cython.cast(cython.uint, at[1]) << 24)
+                    | (cython.cast(cython.uint, at[0]) << 16)
+                    | (cython.cast(cython.uint, at[3]) << 8)
+                    | at[2]
                 )
             if tag >= _STOP_TAG:
                 if tag == _ITEM_END and depth > 0:
@@ -452,45 +446,44 @@ class Scanner:
                 if depth == 0:
                     self.offset = pos
                     return pos
-            if tag == _DIRECTORY_RECORDS and depth == 0:
-                self._fail(_DICOMDIR, start)
-                return -1
             self.elements += 1
             if self.elements > self.max_elements:
                 self._fail(_LIMIT_ELEMENTS, start)
                 return -1
-            value = pos + 8
+            pos += 8
             flags = -1
-            if implicit:
-                raw_length = self._u32(pos + 4, big)
-            else:
-                first = cython.cast(cython.int, buf[pos + 4]) - 65
-                second = cython.cast(cython.int, buf[pos + 5]) - 65
-                flags = -1
-                if 0 <= first < 26 and 0 <= second < 26:
+            if not implicit:
+                first = cython.cast(cython.uint, at[4]) - 65
+                second = cython.cast(cython.uint, at[5]) - 65
+                if first < 26 and second < 26:
                     flags = self.vr_flags[first * 26 + second]
-                if flags < 0:  # no VR here: this element was written as implicit
-                    raw_length = self._u32(pos + 4, big)
-                elif flags & _LONG:
-                    if pos + 12 > size:
-                        return self._short(pos, pos + 12)
-                    raw_length = self._u32(pos + 8, big)
-                    value = pos + 12
-                elif big:
-                    raw_length = self._u16(pos + 6, big)
-                else:
-                    raw_length = buf[pos + 6] | (cython.cast(cython.uint, buf[pos + 7]) << 8)
-            # which wanted entry is this?  Tags ascend, so the pointer does; a tag out of order starts a search
+            if flags < 0:  # implicit VR; or no VR in an explicit data set: this element was written as implicit
+                raw_length = self._u32(start + 4, big)
+            elif flags & _LONG:
+                if pos + 4 > size:
+                    return self._short(start, pos + 4)
+                raw_length = self._u32(pos, big)
+                pos += 4
+            elif big:
+                raw_length = self._u16(start + 6, big)
+            else:
+                raw_length = at[6] | (cython.cast(cython.uint, at[7]) << 8)
+            value = pos
+            # is this a wanted entry?  Tags ascend, so the pointer does; a tag out of order starts a search
             found = -1
-            if node >= 0:
+            if node >= 0 and (tag >= wanted or tag < last):
                 if tag < last:
                     entry = self._search(tag, self.node_lo[node], entry_end)
                 else:
                     while entry < entry_end and self.entry_tag[entry] < tag:
                         entry += 1
-                if entry < entry_end and self.entry_tag[entry] == tag:
+                wanted = self.entry_tag[entry] if entry < entry_end else 0xFFFFFFFF
+                if wanted == tag:
                     found = entry
-                last = tag
+            last = tag
+            if tag == _DIRECTORY_RECORDS and depth == 0:
+                self._fail(_DICOMDIR, start)
+                return -1
             if raw_length == _UNDEFINED:
                 pos = self._undefined(start, value, end, found, level, depth, implicit, big, flags, scope)
                 if pos < 0:
@@ -505,19 +498,34 @@ class Scanner:
                 return self._short(start, pos + 16)
             if node < 0:
                 continue
-            if privates and (tag >> 16) & 1:
-                found = self._private(node, level, tag, value, length)
             if tag == 0x00080005:
                 self.scope_offset[scope] = value
                 self.scope_length[scope] = length
+            if privates and (tag >> 16) & 1:
+                found = self._private(node, level, tag, value, length)
             if found < 0:
                 continue
-            self._hit(found, value, length, self._vr(start, flags if not implicit else -1, found), big, scope)
+            self._hit(found, value, length, self._vr(start, flags, found), big, scope)
             if self.entry_child_lo[found] < self.entry_child_hi[found] and length > 0:
                 if flags >= 0 and not (flags & _ITEMS):
                     continue
                 if self._items(value, pos, False, found, level, depth, implicit, big, flags, scope) < 0:
                     return -1
+
+    @cython.cfunc
+    def _end(
+        self, pos: cython.longlong, end: cython.longlong, depth: cython.int, big: cython.bint
+    ) -> cython.longlong:
+        """No further element fits: the end of the data set, or a fault."""
+        if pos == end:
+            return pos
+        if depth == 0 and self.at_end and self._only_zeros(pos, big):
+            self.offset = pos
+            return pos
+        if pos + 8 > end:
+            self._fail(_BAD_LENGTH, pos)
+            return -1
+        return self._short(pos, pos + 8)
 
     @cython.cfunc
     def _undefined(
@@ -536,7 +544,7 @@ class Scanner:
         """An element of undefined length: items or fragments up to a sequence delimiter (PS3.5 7.5, A.4)."""
         pos: cython.longlong = self._items(value, end, True, found, level, depth, implicit, big, flags, scope)
         if pos >= 0 and found >= 0:
-            self._hit(found, value, pos - 8 - value, self._vr(start, flags if not implicit else -1, found), big, scope)
+            self._hit(found, value, pos - 8 - value, self._vr(start, flags, found), big, scope)
         return pos
 
     @cython.cfunc

@@ -231,7 +231,8 @@ def _to_uid(item: Item) -> _Typed:
     return _Typed(text, None if valid else IssueCode.INVALID_UID)
 
 
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# Each pattern has one way to match a text, or none: the time is linear, whatever the text.
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
 _FLOAT32_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _FLOAT64_MAX = math.inf
@@ -251,7 +252,7 @@ def _to_float(largest: float, item: Item) -> _Typed:
     return _OUT_OF_RANGE if number != item or abs(number) > largest else _Typed(number)
 
 
-_INTEGER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
+_INTEGER = re.compile(r"([+-]?)([0-9]+)(?:\.0*)?")
 _MAX_DIGITS = 19  # of 2**63
 
 
@@ -272,9 +273,10 @@ def _parse_integer(low: int, high: int, text: str) -> _Typed:
     if not found:
         fraction = _DECIMAL.fullmatch(text) and "e" not in text.lower()
         return _Typed(None, IssueCode.NOT_INTEGRAL) if fraction else _BAD
-    if len(found[2]) > _MAX_DIGITS:
+    digits = found[2].lstrip("0") or "0"
+    if len(digits) > _MAX_DIGITS:  # also spares int() a text of a million digits
         return _OUT_OF_RANGE
-    number = int(found[1] + found[2])
+    number = int(found[1] + digits)
     return _Typed(number) if low <= number <= high else _OUT_OF_RANGE
 
 

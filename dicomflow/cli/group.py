@@ -1,0 +1,81 @@
+"""The command ``dicomflow`` itself, and where its subcommands are.
+
+In: the name of a subcommand.  Out: the subcommand, loaded when it is asked for.  Knows their names and one line about
+each, so that ``--help`` imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import NamedTuple
+
+import click
+
+from dicomflow import __version__
+
+
+class _Entry(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS = MappingProxyType(
+    {
+        "extract": _Entry("dicomflow.cli.extract", "Read the headers of DICOM files into a Parquet dataset."),
+        "show": _Entry("dicomflow.cli.show", "Show the header of one file."),
+        "synth": _Entry("dicomflow.cli.synth", "Write synthetic studies, to try things out."),
+        "demo": _Entry("dicomflow.cli.demo", "Synthetic studies, a dataset of them, a first query: in a minute."),
+    }
+)
+"""Name -> module whose ``command`` it is, and what ``--help`` says."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order that a newcomer should read them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded now."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for one that is unknown."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name[:64], COMMANDS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command {name[:64]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table above: nothing is loaded."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command has its own --help, with an example.",
+)
+@click.version_option(__version__, prog_name="dicomflow", message="%(prog)s %(version)s")
+def root() -> None:
+    """Turn any pile of DICOM files into a typed Parquet dataset: one row per SOP Instance UID.
+
+    \b
+    Example:
+      dicomflow extract ~/scans -o headers
+      python -c "import pandas as pd; print(pd.read_parquet('headers/instances'))"
+
+    No data at hand?  dicomflow demo
+    """

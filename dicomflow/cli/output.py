@@ -1,0 +1,33 @@
+"""Where text goes: stdout for results, stderr for progress; as wide and as colourful as what is at the other end.
+
+In: nothing, or a value to print as JSON.  Out: consoles, JSON.  Knows no commands.
+"""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+
+from dicomflow.report.text import harmless_json
+
+_PIPE_WIDTH = 1000
+"""Cells of a line in a pipe or file: nothing has to fit there."""
+
+
+def stdout_console() -> Console:
+    """For results; made when it is needed, because tests and pipes change where stdout goes."""
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+def stderr_console() -> Console:
+    """For progress."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout: readable, and nothing in it that a terminal acts on."""
+    print(harmless_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))

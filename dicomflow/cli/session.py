@@ -1,0 +1,31 @@
+"""What all commands share: exit codes, messages, and what the error handler must know of the command that ran.
+
+In: a line to say.  Out: it, on stderr, harmless.  Knows no command.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicomflow.report.text import harmless
+
+FAILED, USAGE, TOO_MANY_FAILED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
+
+
+def _log_nothing(error: BaseException) -> None:
+    """No command has set up a log."""
+
+
+@dataclass(slots=True)
+class Session:
+    """Filled in by the command while it runs; read by ``main`` when it fails."""
+
+    debug: bool = False
+    log_exception: Callable[[BaseException], None] = _log_nothing
+
+
+def print_message(text: str) -> None:
+    """One line on stderr, under our name."""
+    print(f"dicomflow: {harmless(text)}", file=sys.stderr, flush=True)

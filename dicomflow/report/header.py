@@ -1,0 +1,222 @@
+"""Read the header of one file as ``extract`` would, and keep all of it for showing.
+
+In: a path, a profile, limits.  Out: ``HeaderReport``.  Reads only as far as the header goes, and never past the limit.
+Knows both readers: the fast one gives the outcome and the row, the tree gives the elements.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from dicomflow.batch import RowFacts, build_batch
+from dicomflow.config import HeaderConfig
+from dicomflow.errors import Code, HeaderError, Status
+from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.header.tree import MAX_DEPTH, STOP_TAG, Header, Limits, read_tree
+from dicomflow.model import SOURCE_FILE_SCHEMA, Issue, Outcome
+from dicomflow.schema.profile import Profile
+
+_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
+_GROWTH = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderReport:
+    """What one file holds.
+
+    Attributes:
+        path: as it was given.
+        size: bytes of the file.
+        outcome: as the ledger would have it.
+        by_pydicom: whether the fast reader left it to pydicom.
+        header_bytes: where the header ends (of the inflated data set, where deflated).
+        header: all elements.
+        profile: the columns of ``row``.
+        row: column -> value as the dataset would hold it; empty where the file gives no row.
+        issues: of the row.
+    """
+
+    path: str
+    size: int
+    outcome: Outcome
+    by_pydicom: bool
+    header_bytes: int
+    header: Header
+    profile: Profile
+    row: Mapping[str, object]
+    issues: tuple[Issue, ...]
+
+
+def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderReport:
+    """Read the header of a file.
+
+    Args:
+        path: a local file.
+        profile: the columns of the row.
+        config: limits; ``prefix_bytes`` is the first read.
+
+    Raises:
+        HeaderError: it cannot be opened, is no file, or is not DICOM.
+    """
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except (OSError, ValueError) as error:
+        raise HeaderError(f"{path}: {_reason(error)}") from None
+    try:
+        file = _File(descriptor, _check_kind(path, os.fstat(descriptor)), config)
+        reader, outcome = _read_fast(file, profile, config)
+        header = _read_tree(file, _limits(config))
+    except OSError as error:
+        raise HeaderError(f"{path}: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
+    if outcome.status is Status.NOT_DICOM or not (header.elements or header.file_meta):
+        raise HeaderError(f"{path}: {'not DICOM: ' if outcome.status is Status.NOT_DICOM else ''}{outcome.message}")
+    row, issues = _build_row(reader, outcome, path, file.size)
+    return HeaderReport(
+        path=path,
+        size=file.size,
+        outcome=outcome,
+        by_pydicom=reader.by_pydicom,
+        header_bytes=reader.header_bytes,
+        header=header,
+        profile=profile,
+        row=row,
+        issues=issues,
+    )
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError):
+        return "not a possible file name"
+    return error.strerror or "cannot be read"
+
+
+def _check_kind(path: str, status: os.stat_result) -> int:
+    """The size of a regular file."""
+    if stat.S_ISDIR(status.st_mode):
+        raise HeaderError(f"{path}: is a folder; `show` takes one file")
+    if not stat.S_ISREG(status.st_mode):
+        raise HeaderError(f"{path}: is not a regular file")
+    return status.st_size
+
+
+class _File:
+    """The first bytes of an open file; more on demand, never more than the limit of a header."""
+
+    def __init__(self, descriptor: int, size: int, config: HeaderConfig) -> None:
+        self.size = size
+        self.data = b""
+        self.at_end = False
+        self.limit = config.max_header_bytes
+        self._descriptor = descriptor
+        self.read_to(config.prefix_bytes)
+
+    @property
+    def exhausted(self) -> bool:
+        """There is no more, or no more may be read."""
+        return self.at_end or len(self.data) >= self.limit
+
+    def read_to(self, size: int) -> None:
+        """Hold the first ``size`` bytes; fewer at the end of the file or at the limit."""
+        wanted = min(size, self.limit)
+        parts = [self.data]
+        have = len(self.data)
+        while have < wanted and not self.at_end:
+            part = os.pread(self._descriptor, min(wanted, max(self.size + 1, have + 1)) - have, have)
+            self.at_end = not part
+            parts.append(part)
+            have += len(part)
+        self.data = b"".join(parts)
+
+
+# ---- the reader of ``extract``: outcome and row ----------------------------------------------------------------------
+
+
+def _read_fast(file: _File, profile: Profile, config: HeaderConfig) -> tuple[HeaderReader, Outcome]:
+    reader = HeaderReader(
+        profile.columns,
+        rows=1,
+        max_elements=config.max_elements,
+        max_depth=config.max_depth,
+        max_inflated_bytes=config.max_inflated_bytes,
+        prefix_bytes=config.prefix_bytes,
+    )
+    while _scan(reader, file) == NEED_MORE:
+        if file.exhausted:
+            reader.give_up(len(file.data))
+            break
+        file.read_to(max(reader.needed, 2 * len(file.data)))
+    return reader, reader.accept() or Outcome(status=Status.OK)
+
+
+def _scan(reader: HeaderReader, file: _File) -> int:
+    size = len(file.data)
+    if size > len(reader.buffer):
+        reader.grow(size)
+    reader.view[:size] = file.data
+    return reader.scan(size, file.at_end)
+
+
+def _build_row(
+    reader: HeaderReader, outcome: Outcome, path: str, size: int
+) -> tuple[dict[str, object], tuple[Issue, ...]]:
+    """The row that ``extract`` would write, from a batch of one."""
+    if reader.batch.rows == 0:
+        return {}, ()
+    facts = RowFacts(file=[0], header_bytes=[reader.header_bytes], digest=[xxhash.xxh3_64_hexdigest(reader.header)])
+    if outcome.status is not Status.OK:
+        facts.partial.append(0)
+    if reader.has_remarks:
+        facts.remarks[0] = reader.remarks()
+    uri = os.fsencode(path).decode("utf-8", "backslashreplace")
+    source: dict[str, Any] = dict.fromkeys(SOURCE_FILE_SCHEMA.names) | {"uri": uri, "size": size}
+    rows = build_batch(reader, facts, pa.Table.from_pylist([source], SOURCE_FILE_SCHEMA)).rows.to_pylist()
+    if not rows:
+        return {}, ()
+    return rows[0], tuple(Issue(**issue) for issue in rows[0]["issues"] or ())
+
+
+# ---- the careful reader: all elements --------------------------------------------------------------------------------
+
+
+def _limits(config: HeaderConfig) -> Limits:
+    return Limits(
+        max_header_bytes=config.max_header_bytes,
+        max_elements=config.max_elements,
+        max_depth=min(config.max_depth, MAX_DEPTH),
+        max_inflated_bytes=config.max_inflated_bytes,
+    )
+
+
+def _read_tree(file: _File, limits: Limits) -> Header:
+    """The tree of what was read, reading on while more bytes could change it; reads grow fourfold, so work is linear."""
+    header = read_tree(file.data, limits=limits)
+    while not file.exhausted and not _is_final(header, file.data):
+        file.read_to(_GROWTH * len(file.data))
+        header = read_tree(file.data, limits=limits)
+    return header
+
+
+def _is_final(header: Header, data: bytes) -> bool:
+    """Whether more bytes would not change the tree: a fault that is none of a cut, or the stop tag in sight."""
+    outcome = header.outcome
+    if outcome.status is Status.OK:
+        return header.deflated or _at_stop_tag(header, data)
+    return outcome.code not in (Code.TRUNCATED, Code.UNREADABLE_HEADER, Code.INFLATE_ERROR)
+
+
+def _at_stop_tag(header: Header, data: bytes) -> bool:
+    if len(data) - header.stop_offset < 4:
+        return False
+    order = ">HH" if header.encoding.big_endian else "<HH"
+    group, element = struct.unpack_from(order, data, header.stop_offset)
+    return bool(group << 16 | element >= STOP_TAG)

@@ -1,0 +1,99 @@
+"""Say what a run did: numbers first, then a page of text.
+
+In: a RunSummary.  Out: what ``rich`` can print.  Knows the words of the ledger; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dicomflow.errors import Status
+from dicomflow.report.text import (
+    format_bytes,
+    format_seconds,
+    format_share,
+    harmless,
+)
+from dicomflow.summary import RunSummary
+
+_STYLES = {
+    Status.OK: "green",
+    Status.PARTIAL: "yellow",
+    Status.CONFLICT: "yellow",
+    Status.FAILED: "red",
+}
+_READABLE = frozenset({Status.OK, Status.PARTIAL, Status.DUPLICATE, Status.CONFLICT})
+"""Outcomes of files whose header was read."""
+
+
+def render_summary(summary: RunSummary) -> RenderableType:
+    """What was read, how each file ended, where the dataset is, and what to do next."""
+    parts: list[RenderableType] = [_headline(summary)]
+    if summary.files:
+        parts += ["", _outcomes_table(summary)]
+    parts += ["", render_facts(_facts(summary)), "", render_facts(_next_steps(summary))]
+    return Group(*parts)
+
+
+def pydicom_share(summary: RunSummary) -> float:
+    """Share of the readable files that the fast reader left to pydicom."""
+    readable = sum(files for status, _, files in summary.outcomes if status in _READABLE)
+    return summary.fallback_files / readable if readable else 0.0
+
+
+def _headline(summary: RunSummary) -> Text:
+    return Text.assemble(
+        (f"{summary.files:,} files", "bold"),
+        " became ",
+        (f"{summary.rows:,} rows", "bold"),
+        f" in {format_seconds(summary.seconds)}",
+    )
+
+
+def _outcomes_table(summary: RunSummary) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_edge=False)
+    for name in ("outcome", "code"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("files", justify="right")
+    table.add_column("share", justify="right")
+    for status, code, files in summary.outcomes:
+        style = _STYLES.get(Status(status), "")
+        table.add_row(Text(status, style), code or "", f"{files:,}", format_share(files / summary.files))
+    return table
+
+
+def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    if summary.files_per_second:
+        yield "read", f"{summary.files_per_second:,.0f} files/s, {format_bytes(summary.header_bytes)} of headers"
+    if summary.fallback_files:
+        yield "pydicom", f"read {format_share(pydicom_share(summary))} of the readable files"
+    if summary.issues:
+        yield "issues", f"{summary.issues:,} values could not be delivered as they stand; see the column `issues`"
+    yield "dataset", harmless(summary.dest)
+    if summary.dashboard:
+        yield "dashboard", f"{harmless(summary.dashboard)}, while the run lasted"
+
+
+def _next_steps(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    """One line of pandas, one of SQL; where files have no row, the SQL line says which and why."""
+    dest = harmless(summary.dest)
+    yield "pandas", f"pd.read_parquet({dest + '/instances'!r})"
+    table = "instances" if summary.rows == summary.files else "files"
+    question = "limit 10" if table == "instances" else "select uri, status, code, message where status <> 'ok'"
+    quoted = f"{dest}/{table}/*.parquet".replace("'", "''")
+    query = f"from '{quoted}' {question}"
+    yield "SQL", f"duckdb.sql({_double_quoted(query)})"
+
+
+def _double_quoted(text: str) -> str:
+    """A Python literal in double quotes, for text that holds single ones."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def render_facts(facts: Iterable[tuple[str, str]]) -> Text:
+    """One line each, never wrapped: paths and code are to be copied."""
+    return Text("\n").join(Text.assemble((f"{name:<12}", "dim"), value) for name, value in facts)
