@@ -132,16 +132,16 @@ def _sort_order(columns: Sequence[Column], decoded: Sequence[_Decoded], codes: C
     keys = [
         _ranks(decoded[places[name]].values)[codes[:, places[name]]]
         for name in reversed(SORT_COLUMNS)
-        if name in places
+        if name in places and not columns[places[name]].many
     ]
     return np.lexsort(keys) if keys else np.arange(len(codes))
 
 
 def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Rank of each distinct value; one more place at the end, for code -1: nulls sort last."""
-    ranks = np.full(len(values) + 1, len(values), np.int64)
+    """Rank of each distinct value, the same for equal ones; one more place at the end, for code -1: nulls sort last."""
+    ranks = np.full(len(values) + 1, len(values) + 1, np.int64)
     if len(values):
-        ranks[pc.sort_indices(values).to_numpy()] = np.arange(len(values))
+        ranks[:-1] = pc.rank(values, sort_keys="ascending", tiebreaker="dense")
     return ranks
 
 
@@ -160,7 +160,7 @@ def _collect_issues(
     reader: HeaderReader, decoded: Sequence[_Decoded], codes: Codes, facts: RowFacts
 ) -> dict[int, list[Issue]]:
     """Issues by row: those of the header as a whole, of values too long to keep, and of each value taken."""
-    issues = {row: list(found) for row, found in facts.remarks.items()}
+    issues = {row: list(found) for row, found in facts.remarks.items() if found}
     for row, column in reader.batch.oversized:
         issues.setdefault(row, []).append(Issue(reader.columns[column].name, IssueCode.OUT_OF_RANGE, ""))
     for index, part in enumerate(decoded):

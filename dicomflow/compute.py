@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from concurrent.futures import CancelledError
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -22,14 +25,12 @@ import dask
 import dask.bag
 import dask.local
 import dask.threaded
-from dask.callbacks import Callback
 
 from dicomflow.config import ComputeConfig
-from dicomflow.dataset.storage import describe
-from dicomflow.errors import ComputeError
+from dicomflow.errors import ComputeError, describe
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -48,13 +49,13 @@ def choose_scheduler(config: ComputeConfig, files: int) -> str:
     if config.scheduler != "auto":
         return config.scheduler
     if files < config.small_job_files:
-        return "threads"
+        return "threads" if config.performance_report is None else "in-process"
     return "in-process" if count_workers(config, "processes") == 1 else "processes"
 
 
 def count_workers(config: ComputeConfig, scheduler: str) -> int:
     """How many tasks run at the same time on a cluster of our own; for an address, a guess for planning."""
-    if config.workers is not None:
+    if config.workers is not None and not (scheduler == "threads" and config.scheduler == "auto"):
         return config.workers
     if scheduler in ("threads", "in-process"):
         return 1  # threads of one process take turns for the interpreter: more only help where storage is slow
@@ -65,9 +66,23 @@ def open_cluster(config: ComputeConfig, scheduler: str) -> Cluster:
     """The cluster that a scheduler's name (see ``choose_scheduler``) stands for; a context manager.
 
     Raises:
-        ComputeError: on entering, if it cannot be reached or started.
+        ComputeError: it cannot write the performance report that is asked for; on entering, if it cannot be reached or
+            started.
     """
+    if config.performance_report is not None:
+        _check_report(config.performance_report, scheduler)
     return ThreadsCluster(config) if scheduler == "threads" else DistributedCluster(config, scheduler)
+
+
+def _check_report(path: Path, scheduler: str) -> None:
+    """Find out before the run, not after it."""
+    if scheduler == "threads":
+        raise ComputeError("the threads scheduler has no performance report; take in-process, processes or an address")
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ComputeError(f"{path}: the performance report cannot be written: {describe(error)}") from None
 
 
 class Cluster(Protocol):
@@ -127,18 +142,24 @@ class ThreadsCluster:
         self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str, done: Callable[[Result], None]
     ) -> None:
         """See ``Cluster.map``."""
-        bag = _make_bag(function, tasks, name)
-        with Callback(posttask=partial(_hand_over, name=bag.name, done=done)):
-            # the functions themselves: by name, Dask would import ``distributed`` only to see whether a client is there
-            get = dask.local.get_sync if self._workers == 1 else dask.threaded.get
-            dask.compute(bag, scheduler=get, num_workers=self._workers)
+        bag = _make_bag(_HandOver(function, done), tasks, name)
+        # the functions themselves: by name, Dask would import ``distributed`` only to see whether a client is there
+        get = dask.local.get_sync if self._workers == 1 else dask.threaded.get
+        dask.compute(bag, scheduler=get, num_workers=self._workers)
 
 
-def _hand_over(key: object, value: Any, *_: object, name: str, done: Callable[[Any], None]) -> None:
-    """Dask tells of each finished task by its key: (name, number) are the partitions of the bag."""
-    if isinstance(key, tuple) and key[0] == name:
-        for result in value:
-            done(result)
+class _HandOver:
+    """Hands each result over where it is made, one at a time: the tasks run in this process."""
+
+    def __init__(self, function: Callable[[Any], Any], done: Callable[[Any], None]) -> None:
+        self._function = function
+        self._done = done
+        self._lock = threading.Lock()
+
+    def __call__(self, task: Any) -> None:
+        result = self._function(task)
+        with self._lock:
+            self._done(result)
 
 
 class DistributedCluster:
@@ -152,10 +173,9 @@ class DistributedCluster:
         self._scheduler = scheduler
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
+        self._local: LocalCluster | None = None
 
     def __enter__(self) -> Self:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say comes back as ComputeError
-        self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
         try:
             self._client = self._connect()
             if self._config.performance_report is not None:
@@ -171,6 +191,8 @@ class DistributedCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is not None and not issubclass(kind, Exception):
+            self._abandon_tasks()
         with contextlib.suppress(OSError, TimeoutError):
             self._stack.__exit__(kind, error, traceback)
 
@@ -191,23 +213,55 @@ class DistributedCluster:
         self, function: Callable[[Task], Result], tasks: Sequence[Task], name: str, done: Callable[[Result], None]
     ) -> None:
         """See ``Cluster.map``."""
-        from distributed import as_completed, futures_of
+        from distributed import KilledWorker, as_completed, futures_of
 
         if self._client is None:
             raise ComputeError("the cluster was not entered")
         futures = futures_of(self._client.persist(_make_bag(function, tasks, name)))
         try:
             for _, partition in as_completed(futures, loop=self._client.loop, with_results=True):
+                if isinstance(partition, CancelledError):  # Dask hands it out as if it were the result
+                    raise partition
                 for result in partition:
                     done(result)
-        except (TimeoutError, OSError) as error:
+        except (TimeoutError, CancelledError, OSError) as error:
             raise ComputeError(f"the Dask cluster was lost: {_first_line(error)}") from error
+        except KilledWorker as error:
+            raise ComputeError(f"workers died again and again, of too little memory? {_first_line(error)}") from None
         finally:
-            self._client.cancel(futures)
+            self._cancel(futures)
+
+    def _cancel(self, futures: list[Any]) -> None:
+        """Have the scheduler forget the tasks, if it is still there to be told."""
+        if self._client is not None and self._client.status == "running":
+            with contextlib.suppress(OSError, TimeoutError):
+                self._client.cancel(futures)
+
+    def _silence(self) -> None:
+        """What ``distributed`` has to say comes back as ComputeError; its settings give each logger a level of its own."""
+        for logger in map(logging.getLogger, list(logging.root.manager.loggerDict)):
+            if logger.name.partition(".")[0] == "distributed":
+                self._stack.callback(logger.setLevel, logger.level)
+                logger.setLevel(logging.CRITICAL)
+
+    def _abandon_tasks(self) -> None:
+        """After Ctrl-C nobody waits for what workers of ours are doing; the run's staging is thrown away."""
+        if self._local is None:
+            return
+        for worker in list(self._local.workers.values()):
+            if self._scheduler == "in-process":
+                self._local.sync(worker.close, executor_wait=False)
+            elif worker.pid is not None:
+                worker.auto_restart = False
+                with contextlib.suppress(OSError):
+                    os.kill(worker.pid, signal.SIGKILL)
 
     def _connect(self) -> Client:
         from distributed import Client
 
+        # both after the import, which brings the defaults: leaving restores what was there on entering
+        self._silence()
+        self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
         if "://" in self._scheduler:
             where: dict[str, Any] = {"address": self._scheduler, "timeout": self._config.connect_timeout}
         else:
@@ -221,7 +275,7 @@ class DistributedCluster:
         workers = count_workers(self._config, self._scheduler)
         with warnings.catch_warnings():  # a port that is taken is replaced by a free one, and the address is printed
             warnings.filterwarnings("ignore", message="Port .* is already in use")
-            cluster = LocalCluster(
+            self._local = LocalCluster(
                 n_workers=1 if in_process else workers,
                 threads_per_worker=workers if in_process else 1,
                 processes=not in_process,
@@ -230,7 +284,7 @@ class DistributedCluster:
                 dashboard_address=self._config.dashboard_address or None,
                 silence_logs=logging.CRITICAL,
             )
-        return self._stack.enter_context(cluster)
+        return self._stack.enter_context(self._local)
 
     def _start_report(self, client: Client) -> None:
         from distributed import performance_report

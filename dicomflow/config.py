@@ -129,7 +129,7 @@ class PlanConfig(_Section):
 
     files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] = 16_384
-    min_files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    min_files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
     tasks_per_worker: Annotated[int, Field(ge=1, le=1024)] = 4
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 def _load_tables() -> ModuleType:
-    """pydicom's ``_dicom_dict``, which imports nothing itself."""
+    """Pydicom's ``_dicom_dict``, which imports nothing itself."""
     if (loaded := sys.modules.get("pydicom._dicom_dict")) is not None:
         return loaded
     package = importlib.util.find_spec("pydicom")

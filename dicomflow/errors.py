@@ -17,6 +17,7 @@ Messages name the file, the tag, the offset and what to do; never the value of a
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 
 
@@ -50,6 +51,11 @@ class ComputeError(DicomflowError):
 
 class HeaderError(DicomflowError):
     """One header that was asked for by name cannot be read."""
+
+
+def describe(error: OSError) -> str:
+    """What the operating system says, in one line; Arrow's errors carry no ``strerror``."""
+    return error.strerror or (os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["failed"])[0])
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -96,10 +96,12 @@ class _Run:
         self.started = datetime.now(UTC)
         self.run_id = f"{self.started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
         self.totals = Totals()
+        self.parts: set[str] = set()
         self.seconds: dict[str, float] = {}
 
     def run(self) -> RunSummary:
         bind_run(self.run_id, uuid.uuid4().hex)
+        self._list_sources()  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
         with write_lock(self.layout):
             if redo(self.layout):
@@ -117,6 +119,7 @@ class _Run:
         scheduler = choose_scheduler(self.config.compute, files.num_rows)
         tasks = self._timed("plan", partial(self._plan, files, count_workers(self.config.compute, scheduler)))
         dashboard = self._timed("scan", partial(self._scan, tasks, scheduler))
+        self._drop_strays()
         self._write_settled(files)
         self._timed("publish", self._publish)
         summary = self._summarise(scheduler, dashboard, len(tasks))
@@ -133,11 +136,14 @@ class _Run:
 
     def _list_files(self) -> pa.Table:
         batches = []
-        for batch in list_files(self.sources, config=self.config.sources, exclude=self.layout.root):
+        for batch in self._list_sources():
             batches.append(batch)
             self.totals.listed += batch.num_rows
             self.progress("list", self.totals)
         return pa.Table.from_batches(batches, SOURCE_FILE_SCHEMA)
+
+    def _list_sources(self) -> Iterator[pa.RecordBatch]:
+        return list_files(self.sources, config=self.config.sources, exclude=self.layout.root)
 
     def _plan(self, files: pa.Table, workers: int) -> list[ScanTask]:
         fingerprint = schema_fingerprint(instances_schema(self.profile)) + __version__
@@ -163,7 +169,15 @@ class _Run:
 
     def _book(self, result: ScanResult) -> None:
         self.totals.add(result)
+        self.parts.update(part.path for part in result.data_files)
         self.progress("scan", self.totals)
+
+    def _drop_strays(self) -> None:
+        """A task that was run again, because its worker was lost, may have left parts that its result does not name."""
+        staging = self.layout.staging(self.run_id)
+        for part in staging.glob("*/*.parquet"):
+            if f"{part.parent.name}/{part.name}" not in self.parts:
+                part.unlink()
 
     def _write_settled(self, files: pa.Table) -> None:
         """Ledger rows of what listing could already settle."""

@@ -34,7 +34,7 @@ def plan_tasks(files: pa.Table, *, config: PlanConfig, workers: int, fingerprint
         most.  The same input gives the same ids on every machine.
     """
     to_read, _ = split_settled(files)
-    bounds = _group_bounds(to_read.num_rows, _files_per_task(to_read.num_rows, config, workers))
+    bounds = _group_bounds(to_read.num_rows, _count_groups(to_read.num_rows, config, max(workers, 1)))
     groups = (_own_buffers(to_read.slice(start, stop - start)) for start, stop in bounds)
     return [ScanTask(task_id=_task_id(group, fingerprint), files=group) for group in groups]
 
@@ -45,16 +45,20 @@ def split_settled(files: pa.Table) -> tuple[pa.Table, pa.Table]:
     return files.filter(pc.invert(settled)), files.filter(settled)
 
 
-def _files_per_task(files: int, config: PlanConfig, workers: int) -> int:
+def _count_groups(files: int, config: PlanConfig, workers: int) -> int:
+    """As few groups as the settings allow, and as many for one worker as for another."""
     if config.files_per_task is not None:
-        return config.files_per_task
-    share = _divide_up(files, max(workers, 1) * config.tasks_per_worker)
-    return min(max(share, config.min_files_per_task), config.max_files_per_task)
+        return _divide_up(files, config.files_per_task)
+    if workers == 1:  # nothing to balance, and each task has its fixed cost
+        return _divide_up(files, config.max_files_per_task)
+    share = _divide_up(files, workers * config.tasks_per_worker)
+    groups = _divide_up(files, min(max(share, config.min_files_per_task), config.max_files_per_task))
+    return groups if groups <= 1 else _divide_up(groups, workers) * workers
 
 
-def _group_bounds(files: int, files_per_task: int) -> Iterator[tuple[int, int]]:
-    """As few groups as ``files_per_task`` allows, of equal size but for one file, so that no task is tiny."""
-    groups = _divide_up(files, files_per_task)
+def _group_bounds(files: int, groups: int) -> Iterator[tuple[int, int]]:
+    """Groups of equal size but for one file, so that no task is tiny."""
+    groups = min(groups, files)
     for group in range(groups):
         yield files * group // groups, files * (group + 1) // groups
 

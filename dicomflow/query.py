@@ -6,10 +6,11 @@ One of the doors to DuckDB, which here sees the dataset's folder and nothing els
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +25,9 @@ from dicomflow.errors import DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-Filters = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
+Filters: TypeAlias = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
+
+_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # several in one: PIVOT
 
 
 def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
@@ -40,7 +43,9 @@ def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
     layout = Layout(Path(dest).absolute())
     description = read_description(layout) if layout.is_dataset() else None
     if description is None:
-        raise DatasetError(f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`")
+        raise DatasetError(
+            f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
+        )
     return Dataset(layout, description)
 
 
@@ -98,15 +103,19 @@ class Dataset:
         return frame
 
     def sql(self, query: str) -> pa.Table:
-        """Run a DuckDB query over the views ``instances``, ``files`` and ``conflicts``; nothing outside can be reached.
+        """Ask DuckDB about the views ``instances``, ``files`` and ``conflicts``; nothing outside can be reached.
+
+        Args:
+            query: one statement that reads: SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE ...
 
         Raises:
-            DatasetError: DuckDB refuses the query; the message is DuckDB's.
+            DatasetError: it does not read only, or DuckDB refuses it; the message is DuckDB's.
         """
         try:
             with duckdb.connect() as connection:
                 self._make_views(connection)
-                result: pa.Table = connection.execute(query).to_arrow_table()
+                _check_reads_only(connection, query)
+                result: pa.Table = connection.sql(query).to_arrow_table()
                 return result
         except duckdb.Error as error:
             raise DatasetError(f"the query failed: {error}") from None
@@ -118,18 +127,33 @@ class Dataset:
         parts = self._layout.parts(name)
         if parts:
             return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
-        return pads.dataset(pa.Table.from_batches([], self.schema)) if name == "conflicts" else _missing(self.root, name)
+        return (
+            pads.dataset(pa.Table.from_batches([], self.schema)) if name == "conflicts" else _missing(self.root, name)
+        )
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        folder = str(self.root).replace("'", "''")
         for name in TABLES:
-            if self._layout.parts(name):
-                connection.execute(f"create view {name} as from read_parquet('{folder}/{name}/*.parquet')")
-            else:
-                connection.execute(f"create view {name} as from read_parquet('{folder}/instances/*.parquet') where false")
-        connection.execute(f"set allowed_directories = ['{folder}/']")
-        connection.execute("set enable_external_access = false")
-        connection.execute("set lock_configuration = true")
+            parts, rows = (name, "") if self._layout.parts(name) else ("instances", " where false")
+            pattern = _quote(f"{glob.escape(str(self._layout.table(parts)))}/*.parquet")
+            connection.execute(f"create view {name} as from read_parquet({pattern}, hive_partitioning = false){rows}")
+        connection.execute(f"set allowed_directories = [{_quote(f'{self.root}/')}]")
+        for setting in (
+            "enable_external_access = false",
+            "python_enable_replacements = false",
+            "lock_configuration = true",
+        ):
+            connection.execute(f"set {setting}")
+
+
+def _check_reads_only(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """DuckDB may write where it may read, so COPY, EXPORT and the like must not come through."""
+    statements = connection.extract_statements(query)
+    if len(statements) != 1 or statements[0].type not in _READING:
+        raise DatasetError("a dataset is only read: give one query, such as SELECT ... FROM instances")
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _missing(root: Path, name: str) -> pads.Dataset:

@@ -117,6 +117,8 @@ class _Collector:
         columns = [pa.array(names), nothing, pa.array(sizes, pa.int64()), pa.nulls(rows, pa.timestamp("us"))]
         files = pa.Table.from_arrays([*columns, nothing, nothing, nothing, nothing], schema=SOURCE_FILE_SCHEMA)
         batch = build_batch(self.reader, self.facts, files, sort=False)
+        for row in batch.rows_without_key():
+            self._refuse(names[row], "its SOPInstanceUID cannot be read as a UID")
         self.tables.append(pa.Table.from_batches([batch.rows]).cast(self.schema))
         self.reader.batch.reset()
         self.facts, self.sources = RowFacts(), []

@@ -85,7 +85,9 @@ class RunSummary:
     @classmethod
     def from_totals(cls, totals: Totals, *, stages: Mapping[str, float], **about: Any) -> RunSummary:
         """Close the books."""
-        outcomes = sorted(((s, c, n) for (s, c), n in totals.counts.items()), key=lambda row: (-row[2], row[0], row[1] or ""))
+        outcomes = sorted(
+            ((s, c, n) for (s, c), n in totals.counts.items()), key=lambda row: (-row[2], row[0], row[1] or "")
+        )
         files = sum(count for _, _, count in outcomes)
         failed = sum(count for status, _, count in outcomes if status == Status.FAILED)
         whole = sum(seconds for stage, seconds in stages.items() if stage != "tasks")

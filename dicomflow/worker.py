@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from dicomflow.config import Config
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
-from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.header.reader import EMPTY, NEED_MORE, TRUNCATED, HeaderReader
 from dicomflow.model import DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
@@ -39,6 +40,11 @@ MAX_PREFIX_BYTES = 1 << 20
 """The first read of a file never takes more than this."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
+
+_UNFINISHED = frozenset({NEED_MORE, TRUNCATED})
+"""Verdicts after which the file is read on: a first read that came back short may have been cut, not ended."""
+
+_SPECIAL = Outcome(status=Status.SKIPPED, code=Code.SPECIAL_FILE, message="became a special file after it was listed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +80,10 @@ class _Clock:
 class _Prefix:
     """How much of each file the first read takes: follows the headers of late, so that one read is nearly always enough."""
 
-    def __init__(self, reader: HeaderReader, smallest: int) -> None:
+    def __init__(self, reader: HeaderReader, smallest: int, largest: int) -> None:
         self.smallest = self.size = smallest
+        # beyond the limit of a header, its outcome would depend on its neighbours
+        self._largest = min(largest, MAX_PREFIX_BYTES)
         self.buffers = [reader.view[:smallest]]
         self._buffer = reader.buffer
         self._short_headers = 0
@@ -85,7 +93,7 @@ class _Prefix:
         """Larger at once after a longer header, smaller after many short ones; gives back what a giant header took."""
         length = reader.header_bytes
         if length > self.size - 8:
-            self._resize(reader, min(length + length // 4, MAX_PREFIX_BYTES))
+            self._resize(reader, min(length + length // 4, self._largest))
         elif self.size > self.smallest and 2 * length < self.size:
             self._short_headers += 1
             if self._short_headers > 64:
@@ -119,7 +127,7 @@ class _TaskRun:
             max_inflated_bytes=header.max_inflated_bytes,
             prefix_bytes=header.prefix_bytes,
         )
-        self.prefix = _Prefix(self.reader, header.prefix_bytes)
+        self.prefix = _Prefix(self.reader, header.prefix_bytes, header.max_header_bytes)
         self.ledger = LedgerRows(task.files.num_rows)
         self.facts = RowFacts()
         self.data_files: list[DataFile] = []
@@ -159,8 +167,10 @@ class _TaskRun:
             return self.ledger.set(index, _os_outcome(error))
         try:
             size = os.readv(descriptor, self.prefix.buffers)
-            if reader.scan(size, size < self.prefix.size) == NEED_MORE:
+            if reader.scan(size, size < self.prefix.size) in _UNFINISHED:
                 self._read_more(descriptor, size)
+            if reader.verdict == EMPTY and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return self.ledger.set(index, _SPECIAL)
         except OSError as error:
             return self.ledger.set(index, _os_outcome(error))
         finally:
@@ -172,14 +182,15 @@ class _TaskRun:
         reader, limit = self.reader, self.job.config.header.max_header_bytes
         total = os.fstat(descriptor).st_size
         while True:
-            wanted = min(max(reader.needed, 2 * size), total + 1, limit)
+            rest = total + 1 if total >= size else limit  # the file may have grown since
+            wanted = min(max(reader.needed, 2 * size), rest, limit)
             if wanted > len(reader.buffer):
                 reader.grow(wanted)
             while size < wanted and (count := os.preadv(descriptor, [reader.view[size:wanted]], size)):
                 size += count
             at_end = size < wanted
             if reader.scan(size, at_end) != NEED_MORE:
-                return
+                return None
             if at_end or size >= limit:
                 return reader.give_up(size)
 

@@ -53,7 +53,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert config.plan.model_dump() == {
         "files_per_task": None,
         "max_files_per_task": 16384,
-        "min_files_per_task": 512,
+        "min_files_per_task": 2048,
         "tasks_per_worker": 4,
     }
     assert (config.compute.scheduler, config.compute.workers, config.compute.small_job_files) == ("auto", None, 20_000)
@@ -106,7 +106,7 @@ def test_section_with_nothing_in_it_keeps_its_defaults(tmp_path: Path) -> None:
         ("compute: {connect_timeout: 0}", "compute.connect_timeout: must be greater than 0"),
         ("compute: {performance_report: 3}", "compute.performance_report: expected a file name, got an integer"),
         ("compute: {performance_report: ''}", "compute.performance_report: expected the name of a file"),
-        ("compute: {scheduler: in_process}", "compute.scheduler: expected auto, in-process, processes"),
+        ("compute: {scheduler: in_process}", "compute.scheduler: expected auto, threads, in-process, processes"),
         ("compute: {scheduler: in_process}", "did you mean 'in-process'?"),
         ("compute: {memory_limit: plenty}", "compute.memory_limit: expected a size"),
         ("compute: {memory_limit: 12}", "compute.memory_limit: must be 'auto' or a size from 64 MiB"),
@@ -174,7 +174,7 @@ def test_schedulers_that_exist_are_taken(address: str) -> None:
 )  # fmt: skip
 def test_other_schedulers_are_refused(address: str) -> None:
     """An address needs a scheme that Dask speaks, a host and a port."""
-    with pytest.raises(ConfigError, match="expected auto, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT"):
+    with pytest.raises(ConfigError, match="expected auto, threads, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT"):
         load_config(None, {"compute.scheduler": address})
 
 

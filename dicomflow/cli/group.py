@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 
 from dicomflow import __version__
+from dicomflow.cli.session import PipeClosed
 
 
 class _Entry(NamedTuple):
@@ -56,6 +57,13 @@ class LazyGroup(click.Group):
             hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command {name[:64]!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a closed pipe is for ``main`` to handle."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise PipeClosed from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table above: nothing is loaded."""

@@ -7,8 +7,9 @@ without waiting for threads of a cluster.  It leaves in any case when putting aw
 That is safe because a run that is killed leaves a dataset that reads (see ``dataset.commit``).
 
 A terminal sends Ctrl-C to every process of the group.  Worker processes must not see it: each would print a traceback.  They
-inherit the blocked signal of the thread that starts them, so SIGINT is blocked in all threads but one of ours, which waits
-for it and passes it to the main thread as SIGUSR1.
+inherit the blocked signals of the thread that starts them, so SIGINT is blocked in the main thread and all that begin in the
+block, except one of ours.  Python's handler still runs in the main thread; our thread hears of the signal through the wake-up
+pipe, and sees to it that the main thread does not sleep through it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
 
-from rich.control import Control
+from dicomflow.cli.session import INTERRUPTED, format_message
 
-from dicomflow.cli.output import stderr_console
-from dicomflow.cli.session import INTERRUPTED, print_message
+GRACE_SECONDS = 1.0
 
-GRACE_SECONDS = 1.5
+_CLEAR_LINE = "\r\x1b[K\x1b[?25h"  # and show the cursor, which a progress bar hides
 
 _CTRL_C = frozenset({signal.SIGINT})
+_OVER = b"\0"
 
 
 @contextlib.contextmanager
@@ -43,57 +44,66 @@ def leave_on_interrupt(farewell: Callable[[], str]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    over = threading.Event()
     resource_tracker.ensure_running()  # now, because starting it unblocks SIGINT in the thread that does
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
-    previous_handler = signal.signal(signal.SIGUSR1, _raise_interrupt)
-    guard = threading.Thread(target=_guard, args=(over, farewell), name="ctrl-c", daemon=True)
+    previous_handlers = [(number, signal.signal(number, handler)) for number, handler in _HANDLERS.items()]
+    previous_pipe = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    guard = threading.Thread(target=_guard, args=(reading, farewell), name="ctrl-c", daemon=True)
     guard.start()
     try:
         yield
     except KeyboardInterrupt:
         _leave(farewell)
     finally:
-        over.set()
-        _end(guard)
-        signal.signal(signal.SIGUSR1, previous_handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
-
-
-def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _guard(over: threading.Event, farewell: Callable[[], str]) -> None:
-    """Wait for Ctrl-C: the first interrupts the work; the second, or time, ends the process."""
-    signal.sigwait(_CTRL_C)
-    if over.is_set():
-        return
-    timer = threading.Timer(GRACE_SECONDS, _leave, [farewell])
-    timer.daemon = True
-    timer.start()
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-    signal.sigwait(_CTRL_C)
-    _leave(farewell)
-
-
-def _end(guard: threading.Thread) -> None:
-    """Wake the guard, so that it sees that all is over."""
-    if guard.ident is not None and guard.is_alive():
-        signal.pthread_kill(guard.ident, signal.SIGINT)
+        signal.set_wakeup_fd(previous_pipe)
+        os.write(writing, _OVER)
         guard.join(timeout=1)
+        for number, handler in previous_handlers:
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+        os.close(writing)
+        os.close(reading)
+
+
+def _wake_up(_number: int, _frame: FrameType | None) -> None:
+    """Ends a system call of the main thread, so that Python comes to handle Ctrl-C."""
+
+
+_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGUSR1: _wake_up}
+
+
+def _guard(reading: int, farewell: Callable[[], str]) -> None:
+    """Hear of Ctrl-C: the first interrupts the work; the second, or time, ends the process."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
+    timer: threading.Timer | None = None
+    while (heard := os.read(reading, 1)) != _OVER:
+        if heard[0] != signal.SIGINT:
+            continue
+        if timer is not None:
+            _leave(farewell)
+        timer = threading.Timer(GRACE_SECONDS, _leave, [farewell])
+        timer.daemon = True
+        timer.start()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+    if timer is not None:
+        timer.cancel()
 
 
 def _leave(farewell: Callable[[], str]) -> None:
-    """Say it, take processes of ours along, and go without looking back."""
+    """Take processes of ours along, say it, and go without looking back.
+
+    It writes to the stream itself: a progress bar that is still alive has put its own in place of ``sys.stderr``, behind a
+    lock that the interrupted thread may hold.
+    """
     try:
-        console = stderr_console()
-        if console.is_terminal:
-            console.control(Control.show_cursor(True))
-            console.file.write("\r\x1b[K")
-        print_message(farewell())
-        sys.stdout.flush()
         for child in multiprocessing.active_children():
             child.kill()
+        stream = sys.__stderr__
+        if stream is not None:
+            stream.write(_CLEAR_LINE if stream.isatty() else "")
+            stream.write(format_message(farewell()) + "\n")
+            stream.flush()
     finally:
         os._exit(INTERRUPTED)

@@ -23,6 +23,7 @@ from dicomflow.cli.session import (
     INTERRUPTED,
     PIPE_CLOSED,
     USAGE,
+    PipeClosed,
     Session,
     print_message,
 )
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print_message("stopped")
         return INTERRUPTED
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         _forget_output()
         return PIPE_CLOSED
     except Exception as error:

@@ -5,6 +5,7 @@ In: nothing, or a value to print as JSON.  Out: consoles, JSON.  Knows no comman
 
 from __future__ import annotations
 
+import errno
 import json
 
 from rich.console import Console
@@ -17,7 +18,7 @@ _PIPE_WIDTH = 1000
 
 def stdout_console() -> Console:
     """For results; made when it is needed, because tests and pipes change where stdout goes."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = _Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console
@@ -25,7 +26,15 @@ def stdout_console() -> Console:
 
 def stderr_console() -> Console:
     """For progress."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+class _Console(Console):
+    """Leaves it to ``main`` what a closed pipe means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the BrokenPipeError is being handled."""
+        raise BrokenPipeError(errno.EPIPE, "nobody reads on")
 
 
 def print_json(value: object) -> None:

@@ -14,6 +14,10 @@ from dicomflow.report.text import harmless
 FAILED, USAGE, TOO_MANY_FAILED, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
 
 
+class PipeClosed(Exception):
+    """Nobody reads our output any more; no OSError, because click would end the process on one."""
+
+
 def _log_nothing(error: BaseException) -> None:
     """No command has set up a log."""
 
@@ -28,4 +32,13 @@ class Session:
 
 def print_message(text: str) -> None:
     """One line on stderr, under our name."""
-    print(f"dicomflow: {harmless(text)}", file=sys.stderr, flush=True)
+    print(format_message(text), file=sys.stderr, flush=True)
+
+
+def format_message(text: str) -> str:
+    """The line: whatever the text holds, it stays one.
+
+    >>> format_message("error: a\\nb")
+    'dicomflow: error: a\\\\nb'
+    """
+    return f"dicomflow: {harmless(text)}"

@@ -10,20 +10,26 @@ opens the dataset next for writing and finds a record does the rest again: every
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dicomflow.dataset.layout import TABLES, Layout
-from dicomflow.dataset.storage import describe, sync_file, write_json
-from dicomflow.errors import CommitFailed, DatasetError, DatasetLocked
+from dicomflow.dataset.storage import sync_folder, write_json
+from dicomflow.errors import CommitFailed, DatasetError, DatasetLocked, describe
 
 Description = Mapping[str, Any]
+
+_OWNER_READS = 10
+_OWNER_PAUSE = 0.1  # seconds
 
 
 def prepare_destination(layout: Layout) -> None:
@@ -77,40 +83,82 @@ def write_lock(layout: Layout) -> Iterator[None]:
 
     Raises:
         DatasetLocked: another run holds it; the message says who.
+        DatasetError: the lock cannot be read or written.
     """
-    _take_lock(layout.lock)
+    token = uuid.uuid4().hex
+    try:
+        with _one_at_a_time(layout.private):
+            _remove_if_stale(layout.lock)
+            _create_lock(layout.lock, token)
+    except OSError as error:
+        raise DatasetError(f"{layout.lock}: cannot be written: {describe(error)}") from None
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            layout.lock.unlink()
+        _release_lock(layout.lock, token)
 
 
-def _take_lock(path: Path) -> None:
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    for _ in range(2):
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                json.dump(owner, file)
-            return
-        except FileExistsError:
-            _remove_if_stale(path)
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be written: {describe(error)}") from None
-    raise DatasetLocked(f"{path}: another run has just taken this dataset")
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Between looking at a stale lock and replacing it, no other process of this host may do the same."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_stale(path: Path) -> None:
-    with contextlib.suppress(DatasetError):
-        owner = _read_json(path)
-        if owner is None:
-            return
-        if owner.get("host") != socket.gethostname() or _is_alive(owner.get("pid")):
-            raise DatasetLocked(
-                f"{path.parent.parent}: is being written by process {owner.get('pid')} on {owner.get('host')} since "
-                f"{owner.get('since')}; wait for it, or remove {path} if you are sure that it is gone"
-            )
+    owner = _read_owner(path)
+    if owner is None:
+        return
+    if owner and (owner.get("host") != socket.gethostname() or _is_alive(owner.get("pid"))):
+        raise DatasetLocked(
+            f"{path.parent.parent}: is being written by process {owner.get('pid')} on {owner.get('host')} since "
+            f"{owner.get('since')}; wait for it, or remove {path} if you are sure that it is gone"
+        )
     path.unlink(missing_ok=True)
+
+
+def _read_owner(path: Path) -> dict[str, Any] | None:
+    """Who holds the lock; None if there is none, empty if its owner was killed before it could say so."""
+    for _ in range(_OWNER_READS):
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            found = None
+        if isinstance(found, dict):
+            return found
+        time.sleep(_OWNER_PAUSE)  # another host may be writing it at this moment
+    return {}
+
+
+def _create_lock(path: Path, token: str) -> None:
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "token": token,
+    }
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump(owner, file)
+    except FileExistsError:
+        raise DatasetLocked(f"{path.parent.parent}: another run has just taken this dataset") from None
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _release_lock(path: Path, token: str) -> None:
+    """Remove the lock, unless somebody took this run for dead and the lock is another's."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(path.read_text("utf-8")).get("token") == token:
+            path.unlink()
 
 
 def _is_alive(pid: object) -> bool:
@@ -148,7 +196,11 @@ def publish(layout: Layout, run_id: str, description: Description, run_record: M
         "run_record": dict(run_record),
     }
     try:
+        for folder in (staging, *(staging / table for table in TABLES if staged[table])):
+            sync_folder(folder)
         write_json(layout.publish_record, record)
+    except OSError as error:
+        raise CommitFailed(f"nothing was published; run again: {staging}: {describe(error)}") from None
     except DatasetError as error:
         raise CommitFailed(f"nothing was published; run again: {error}") from None
     redo(layout)
@@ -163,11 +215,14 @@ def redo(layout: Layout) -> bool:
     record = _read_json(layout.publish_record)
     if record is None:
         return False
+    _check_record(layout, record)
     try:
+        sync_folder(layout.private)  # the record must outlive what it says
         for table in TABLES:
             _publish_table(layout, record, table)
         write_json(layout.description, record["description"])
         write_json(layout.run_record(record["run_id"]), record["run_record"])
+        sync_folder(layout.private)
         layout.publish_record.unlink()
         shutil.rmtree(layout.staging(record["run_id"]), ignore_errors=True)
     except OSError as error:
@@ -175,27 +230,48 @@ def redo(layout: Layout) -> bool:
     return True
 
 
+def _check_record(layout: Layout, record: Mapping[str, Any]) -> None:
+    """A record is only ever written by us, but a path that leaves its folder must not be followed whoever wrote it."""
+    try:
+        names = [
+            record["run_id"],
+            *(name for key in ("add", "remove") for table in TABLES for name in record[key][table]),
+        ]
+        wrong = [name for name in names if not _is_file_name(name)]
+        complete = isinstance(record["description"], dict) and isinstance(record["run_record"], dict)
+    except (KeyError, TypeError):
+        complete, wrong = False, []
+    if wrong:
+        raise DatasetError(f"{layout.publish_record}: names {wrong[0]!r}, which is no file name")
+    if not complete:
+        raise DatasetError(f"{layout.publish_record}: not a publish record")
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
 def _publish_table(layout: Layout, record: Mapping[str, Any], table: str) -> None:
-    folder = layout.table(table)
+    folder, staging = layout.table(table), layout.staging(record["run_id"]) / table
     folder.mkdir(exist_ok=True)
+    if lost := [
+        name for name in record["add"][table] if not (staging / name).exists() and not (folder / name).exists()
+    ]:
+        raise DatasetError(
+            f"{staging / lost[0]}: is gone, so the publish under way cannot be completed; remove "
+            f"{layout.publish_record} and extract again"
+        )
     for name in record["remove"][table]:
-        (folder / _plain(name)).unlink(missing_ok=True)
+        (folder / name).unlink(missing_ok=True)
     for name in record["add"][table]:
-        staged = layout.staging(record["run_id"]) / table / _plain(name)
-        if staged.exists():  # else it was renamed before the crash
-            os.replace(staged, folder / name)
-    sync_file(folder)
+        if (staging / name).exists():  # else it was renamed before the crash
+            os.replace(staging / name, folder / name)
+    sync_folder(folder)
 
 
-def _plain(name: str) -> str:
-    """A record is only ever written by us, but a path that leaves the folder must not be followed whoever wrote it."""
-    if Path(name).name != name:
-        raise DatasetError(f"publish record names {name!r}, which is no file name")
-    return name
-
-
-def discard_staging(layout: Layout, keep: Sequence[str] = ()) -> None:
-    """Remove what runs that never published have left in staging."""
+def discard_staging(layout: Layout) -> None:
+    """Remove what runs that never published have left in staging; what a publish under way needs stays."""
+    if layout.publish_record.exists():
+        return
     for folder in (layout.private / "staging").glob("*"):
-        if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,11 +10,12 @@ the newest mtime, then the lowest uri, then the lowest member.
 
 from __future__ import annotations
 
+import glob
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,12 +23,12 @@ import pyarrow.parquet as pq
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, Status
+from dicomflow.errors import Code, DatasetError, Status
 
 _FIND_LOSERS = """
 with keyed as (
     select SOPInstanceUID, status, mtime, uri, member, header_digest, filename
-    from read_parquet(?, filename = true)
+    from read_parquet(?, filename = true, hive_partitioning = false)
     where SOPInstanceUID is not null and status in ('ok', 'partial')
 ), repeated as (
     select SOPInstanceUID from keyed group by SOPInstanceUID having count(*) > 1
@@ -47,7 +48,8 @@ select filename, uri, member, header_digest = winner_digest as same_header, winn
 from ranked where place > 1 order by filename, uri, member
 """
 
-_COUNT_OUTCOMES = "select status, code, count(*) from read_parquet(?) group by all order by all"
+COUNT_IN_MEMORY = 2_000_000
+"""Ledger rows up to which keys are counted in memory."""
 
 
 class Loser(NamedTuple):
@@ -85,23 +87,46 @@ def deduplicate(parts: Parts) -> int:
 def find_losers(ledger_parts: list[Path]) -> dict[Path, list[Loser]]:
     """The losers of all keys that occur more than once, by the ledger part that holds them."""
     found: dict[Path, list[Loser]] = {}
-    if ledger_parts:
+    if _may_repeat(ledger_parts):
         for filename, *loser in _query(_FIND_LOSERS, ledger_parts):
             found.setdefault(Path(str(filename)), []).append(Loser(*loser))  # type: ignore[arg-type]
     return found
 
 
+def _may_repeat(ledger_parts: list[Path]) -> bool:
+    """Could a key occur twice?  A count in memory spares DuckDB's start where there are few enough keys to count."""
+    if sum(pq.read_metadata(part).num_rows for part in ledger_parts) > COUNT_IN_MEMORY:
+        return True
+    parts = [pq.read_table(part, columns=["SOPInstanceUID"])["SOPInstanceUID"] for part in ledger_parts]
+    keys = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
+    return bool(pc.count_distinct(keys).as_py() != len(keys) - keys.null_count)
+
+
 def count_outcomes(ledger_parts: list[Path]) -> dict[tuple[str, str | None], int]:
     """Number of ledger rows by (status, code)."""
-    if not ledger_parts:
-        return {}
-    return {(str(status), code): int(count) for status, code, count in _query(_COUNT_OUTCOMES, ledger_parts)}  # type: ignore[misc, call-overload]
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for part in ledger_parts:
+        groups = (
+            pq.read_table(part, columns=["status", "code"]).group_by(["status", "code"]).aggregate([([], "count_all")])
+        )
+        for row in groups.to_pylist():
+            counts[row["status"], row["code"]] += row["count_all"]
+    return dict(counts)
 
 
 def _query(sql: str, paths: list[Path]) -> list[tuple[object, ...]]:
-    with duckdb.connect() as connection:
-        connection.execute("set enable_progress_bar = false")
-        return connection.execute(sql, [[str(path) for path in paths]]).fetchall()
+    """Ask DuckDB about these files, whose names may hold what it takes for patterns; it spills beside them."""
+    import duckdb  # 0.1 s that a run without repeated keys never needs
+
+    spill = paths[0].parent.parent / "spill"
+    try:
+        with duckdb.connect(config={"temp_directory": str(spill)}) as connection:
+            found: list[tuple[object, ...]] = connection.execute(
+                sql, [[glob.escape(str(path)) for path in paths]]
+            ).fetchall()
+            return found
+    except duckdb.Error as error:
+        raise DatasetError(f"{paths[0].parent}: cannot be deduplicated: {str(error).splitlines()[0]}") from None
 
 
 def _mark_in_ledger(path: Path, lost: list[Loser], parts: Parts) -> None:

@@ -40,11 +40,11 @@ class LedgerRows:
 
     def counts(self) -> dict[tuple[str, str | None], int]:
         """Number of files by (status, code)."""
-        others = Counter(
+        others: Counter[tuple[str, str | None]] = Counter(
             (str(outcome.status), str(outcome.code) if outcome.code else None) for outcome in self._others.values()
         )
-        plain = {(str(Status.OK), None): self.files - len(self._others)}
-        return {key: count for key, count in {**plain, **others}.items() if count}
+        others[str(Status.OK), None] += self.files - len(self._others)
+        return {key: count for key, count in others.items() if count}
 
     def to_table(self, files: pa.Table, run_id: str, seen: int) -> pa.Table:
         """The rows, in the order of ``files``, with the ``files`` schema.

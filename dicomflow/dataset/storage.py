@@ -6,12 +6,14 @@ In: bytes or a function that writes them, a path.  Out: the file, durable.  Know
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from dicomflow.errors import DatasetError
+from dicomflow.errors import DatasetError, describe
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -20,7 +22,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         DatasetError: the disk is full, the folder cannot be written ...; nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")  # two hosts may write it, with equal pids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -43,6 +45,15 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
 
 
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk; some file systems keep them safe by themselves and refuse."""
+    try:
+        sync_file(path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 def sync_file(path: Path) -> None:
     """Have the file's bytes on the disk before its name means anything."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -50,8 +61,3 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def describe(error: OSError) -> str:
-    """What the operating system says, without a traceback; Arrow's errors carry no ``strerror``."""
-    return error.strerror or (os.strerror(error.errno) if error.errno else str(error).splitlines()[0])

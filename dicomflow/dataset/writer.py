@@ -36,6 +36,7 @@ def write_data_file(
         table: ``instances``, ``files`` or ``conflicts``.
         folder: the dataset, or a staging folder.
         name: name of the file, with ``.parquet``.
+        config: compression, row groups, bloom filter.
 
     Raises:
         DatasetError: it cannot be written; nothing is left behind.
@@ -58,15 +59,14 @@ def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _write(rows: pa.Table, schema: pa.Schema, path: Path, config: DatasetConfig) -> None:
-    stored = pa.schema(
-        [field.with_type(rows.schema.field(index).type) for index, field in enumerate(schema)]
-    )
+    stored = pa.schema([field.with_type(rows.schema.field(index).type) for index, field in enumerate(schema)])
     with pq.ParquetWriter(
         path,
         stored,
         compression="zstd",
         compression_level=config.compression_level,
-        use_dictionary=[name for name in schema.names if name not in DISTINCT_COLUMNS],  # type: ignore[arg-type]
+        write_batch_size=16_384,  # Arrow's 1,024 rows at a time costs a quarter more
+        use_dictionary=[name for name in schema.names if name not in DISTINCT_COLUMNS],
         write_page_index=True,
         write_page_checksum=True,
         store_schema=False,

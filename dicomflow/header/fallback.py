@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
-from dicomflow.dictionary import vr_for_tag
+from dicomflow.dictionary import entry_for_tag, vr_for_tag
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Column, Step
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
+_PIXEL_REPRESENTATION = 0x00280103
+_TEXT_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
 
 
 class FallbackHeader(NamedTuple):
@@ -30,6 +32,7 @@ class FallbackHeader(NamedTuple):
     stop: int
     complete: bool
     is_dicomdir: bool
+    borrowed_key: bool  # the key comes from another path than its first
 
 
 def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader | None:
@@ -52,9 +55,10 @@ def _read(data: bytes, columns: Sequence[Column]) -> FallbackHeader:
     stream = BytesIO(data)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
-    values = tuple(_first_value(dataset, column) for column in columns)
+    found = [_first_value(dataset, column) for column in columns]
     is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
-    return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir)
+    values = tuple(value for value, _ in found)
+    return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir, found[0][1] > 0)
 
 
 def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
@@ -78,38 +82,55 @@ def _is_raw(element: DataElement | RawDataElement) -> TypeGuard[RawDataElement]:
     return hasattr(element, "is_little_endian") and hasattr(element, "value_tell") and isinstance(element, tuple)
 
 
-def _first_value(dataset: FileDataset, column: Column) -> RawValue | None:
-    for path in column.paths:
+def _first_value(dataset: FileDataset, column: Column) -> tuple[RawValue | None, int]:
+    """The value of the first path that has one, and which path that is; -1 where none has."""
+    for place, path in enumerate(column.paths):
         source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
-        value = _follow(source, path, None)
-        if value is not None and value.raw.strip(b" \0" if value.vr not in ("US", "SS", "UL", "SL", "FL", "FD") else b""):
-            return value
-    return None
+        value = _follow(source, path, _Scope())
+        if value is not None and (value.raw.strip(b" \0") if value.vr in _TEXT_VRS else value.raw):
+            return value, place
+    return None, -1
 
 
-def _follow(dataset: Dataset, path: tuple[Step, ...], charset: bytes | None) -> RawValue | None:
-    charset = _raw(dataset, _CHARSET) or charset
+class _Scope(NamedTuple):
+    """What a data set inherits from the one around it."""
+
+    charset: bytes | None = None
+    signed: bool = False
+
+    def enter(self, dataset: Dataset) -> _Scope:
+        """The scope inside a data set (PS3.5 7.5.3)."""
+        charset, signed = _raw(dataset, _CHARSET), _raw(dataset, _PIXEL_REPRESENTATION)
+        return _Scope(
+            self.charset if charset is None else charset,
+            self.signed if signed is None else signed.strip(b"\0") == b"\1",
+        )
+
+
+def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue | None:
+    scope = scope.enter(dataset)
     tag = _tag(dataset, path[0])
     if tag is None or tag not in dataset:
         return None
     if len(path) == 1:
-        return _raw_value(dataset, tag, charset)
+        return _raw_value(dataset, tag, scope)
     items = dataset[tag].value
     index = path[0].item or 0
     if dataset[tag].VR != "SQ" or index >= len(items):
         return None
-    return _follow(items[index], path[1:], charset)
+    return _follow(items[index], path[1:], scope)
 
 
 def _tag(dataset: Dataset, step: Step) -> int | None:
-    """The tag of a step; a private one by its creator's block (PS3.5 7.8.1)."""
+    """The tag of a step; a private one in its creator's block, the last that has it (PS3.5 7.8.1)."""
     if step.creator is None:
         return step.tag
     group = step.tag >> 16
-    for block in range(0x10, 0x100):
+    for block in range(0xFF, 0x0F, -1):
         creator = _raw(dataset, group << 16 | block)
-        if creator is not None and creator.strip(b" \0") == step.creator.encode():
-            return group << 16 | block << 8 | step.tag & 0xFF
+        tag = group << 16 | block << 8 | step.tag & 0xFF
+        if creator is not None and creator.strip(b" \0") == step.creator.encode() and tag in dataset:
+            return tag
     return None
 
 
@@ -121,9 +142,15 @@ def _raw(dataset: Dataset, tag: int) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _raw_value(dataset: Dataset, tag: int, charset: bytes | None) -> RawValue | None:
+def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
     element = dataset.get_item(tag)
     if element is None or not _is_raw(element) or _is_short(element):
         return None
-    vr = element.VR if element.VR and len(element.VR) == 2 else vr_for_tag(tag)
-    return RawValue(element.value or b"", vr, not element.is_little_endian, charset)
+    vr = element.VR if element.VR and len(element.VR) == 2 else _vr(tag, scope)
+    return RawValue(element.value or b"", vr, not element.is_little_endian, scope.charset)
+
+
+def _vr(tag: int, scope: _Scope) -> str:
+    """The VR of a value that comes without one; US or SS as PixelRepresentation says."""
+    entry = entry_for_tag(tag)
+    return "SS" if scope.signed and entry is not None and {"US", "SS"} <= set(entry.vrs) else vr_for_tag(tag)

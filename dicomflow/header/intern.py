@@ -156,7 +156,11 @@ class Interner:
         for column in range(self.columns):
             value = values[column]
             self.code[row, column] = -1
-            if value is not None and value.raw:
+            if value is None or not value.raw:
+                continue
+            if len(value.raw) > self.max_value_bytes:
+                self.oversized.append((row, column))
+            else:
                 self.code[row, column] = self._intern_value(column, value)
         self.rows = row + 1
 
@@ -176,6 +180,8 @@ class Interner:
     def drop_row(self):
         """Forget the row added last (its distinct values may stay)."""
         self.rows -= 1
+        while self.oversized and self.oversized[-1][0] == self.rows:
+            self.oversized.pop()
 
     def take_codes(self):
         """Codes of the batch, ``int32[rows, columns]``; -1 where a row has no value."""

@@ -9,7 +9,6 @@ range, and a column lists the leaves of its paths in the order of preference.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,7 +21,10 @@ from dicomflow.schema.column import MAX_PATH_STEPS, Column, Step
 MAX_SCOPES = 4096
 
 _LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+_FRAGMENTED_VRS = "OB OD OF OL OV OW"
 _SHORT_VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
+
+_AMBIGUOUS = "US or SS"
 
 Ints = npt.NDArray[np.int32]
 
@@ -41,7 +43,8 @@ class ScanTables:
     entry_leaf_hi: Ints
     child_item: Ints
     child_node: Ints
-    leaf_vr: Ints
+    leaf_vr: Ints  # 0: US or SS, as PixelRepresentation says
+    ambiguous: Ints  # the leaves whose VR is 0
     private_lo: Ints
     private_hi: Ints
     private_group: Ints
@@ -50,7 +53,7 @@ class ScanTables:
     private_entry: Ints
     group_slot: Ints
     creators: tuple[bytes, ...]
-    owners: npt.NDArray[np.int32]
+    private_groups: int
     known_tags: npt.NDArray[np.uint8]
     vr_flags: npt.NDArray[np.uint8]
     column_leaves: tuple[tuple[int, ...], ...]
@@ -68,6 +71,8 @@ class Hits:
     scope_parent: Ints
     scope_offset: npt.NDArray[np.int64]
     scope_length: npt.NDArray[np.int64]
+    scope_signed: Ints  # PixelRepresentation is 1, or 0; -1 where the data set has none
+    owners: npt.NDArray[np.int32]  # [level, private group, block] -> creator, while a data set is walked
 
 
 def make_hits(tables: ScanTables) -> Hits:
@@ -82,6 +87,8 @@ def make_hits(tables: ScanTables) -> Hits:
         scope_parent=np.zeros(MAX_SCOPES, np.int32),
         scope_offset=np.zeros(MAX_SCOPES, np.int64),
         scope_length=np.zeros(MAX_SCOPES, np.int64),
+        scope_signed=np.full(MAX_SCOPES, -1, np.int32),
+        owners=np.full((MAX_PATH_STEPS + 1, max(1, tables.private_groups), 256), -1, np.int32),
     )
 
 
@@ -104,8 +111,9 @@ class _Node:
     entries: dict[tuple[int, str], _Entry] = field(default_factory=dict)
 
 
-def compile_tables(columns: Sequence[Column]) -> ScanTables:
-    """The scanner's tables for these columns."""
+@lru_cache(maxsize=16)
+def compile_tables(columns: tuple[Column, ...]) -> ScanTables:
+    """The scanner's tables for these columns; they are only ever read, so all tasks of a process share them."""
     root = _Node()
     for index, column in enumerate(columns):
         for preference, path in enumerate(column.paths):
@@ -130,6 +138,8 @@ def _add_path(root: _Node, path: tuple[Step, ...], vr: str) -> _Entry:
 def _vr(tag: int, column_vr: str) -> str:
     """The VR of bytes that come without one: the column's where the dictionary leaves a choice or knows nothing."""
     entry = entry_for_tag(tag)
+    if entry is not None and column_vr in ("US", "SS") and {"US", "SS"} <= set(entry.vrs):
+        return _AMBIGUOUS
     return column_vr if entry is None or column_vr in entry.vrs else vr_for_tag(tag)
 
 
@@ -176,7 +186,8 @@ class _Flattener:
             entry_leaf_hi=_ints(e.leaf_hi for _, e in self.entries),
             child_item=_ints(item for item, _ in flat),
             child_node=_ints(node for _, node in flat),
-            leaf_vr=_ints(ord(e.vr[0]) << 8 | ord(e.vr[1]) for e in self.leaves),
+            leaf_vr=_ints(_vr_number(e.vr) for e in self.leaves),
+            ambiguous=np.array([leaf for leaf, e in enumerate(self.leaves) if e.vr == _AMBIGUOUS], np.int32),
             private_lo=_ints(lo for lo, _ in self.private),
             private_hi=_ints(hi for _, hi in self.private),
             private_group=_ints(tag >> 16 for tag, _, _ in self.private_rows),
@@ -185,7 +196,7 @@ class _Flattener:
             private_entry=_ints(entry for _, _, entry in self.private_rows),
             group_slot=_ints(groups.index(tag >> 16) for tag, _, _ in self.private_rows),
             creators=tuple(creator.encode() for creator in creators),
-            owners=np.full((MAX_PATH_STEPS + 1, max(1, len(groups)), 256), -1, np.int32),
+            private_groups=len(groups),
             known_tags=_known_tags(),
             vr_flags=_vr_flags(),
             column_leaves=column_leaves,
@@ -210,6 +221,10 @@ class _Flattener:
         self.private.append((start, len(self.private_rows)))
 
 
+def _vr_number(vr: str) -> int:
+    return 0 if vr == _AMBIGUOUS else ord(vr[0]) << 8 | ord(vr[1])
+
+
 def _ints(values: object) -> Ints:
     return np.array(list(values) or [0], np.int32)  # type: ignore[call-overload, no-any-return]
 
@@ -226,9 +241,9 @@ def _known_tags() -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _vr_flags() -> npt.NDArray[np.uint8]:
-    """Bits by the two letters of a VR: 1 known, 2 has a 32-bit length, 4 may hold items, 8 UN."""
+    """Bits by the two letters of a VR: 1 known, 2 has a 32-bit length, 4 may hold items, 8 UN, 16 may hold fragments."""
     flags = np.zeros(676, np.uint8)
-    for names, bits in ((_SHORT_VRS, 1), (_LONG_VRS, 3), ("SQ UN", 4), ("UN", 8)):
+    for names, bits in ((_SHORT_VRS, 1), (_LONG_VRS, 3), ("SQ UN", 4), ("UN", 8), (_FRAGMENTED_VRS, 16)):
         for name in names.split():
             flags[(ord(name[0]) - 65) * 26 + ord(name[1]) - 65] |= bits
     return flags

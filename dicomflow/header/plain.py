@@ -20,8 +20,8 @@ class UnsupportedScanner:
     """Sniffs like the compiled scanner, then leaves the header to pydicom (verdict UNREADABLE)."""
 
     def __init__(self, tables: ScanTables, hits: Hits, max_elements: int, max_depth: int) -> None:
-        self.offset = self.needed = self.elements = self.data_set_offset = 0
-        self.syntax_differs = self.repeated = self.remarkable = False
+        self.offset = self.stop = self.needed = self.elements = self.data_set_offset = 0
+        self.syntax_differs = self.repeated = self.remarkable = self.stopped = self.whole = False
         self._known = tables.known_tags
         self._buffer = bytearray()
 
@@ -34,13 +34,13 @@ class UnsupportedScanner:
         if size == 0 and at_end:
             return _EMPTY_FILE
         if size >= 140 or at_end:
-            head = bytes(self._buffer[:size][:140])
+            head = bytes(self._buffer[: min(size, 140)])
             if head[128:132] != b"DICM" and not any(self._plausible(head[start : start + 8]) for start in (0, 128)):
                 return _NO_DICOM_HEADER
         if not at_end:
             self.needed = 4 * size
             return _NEED_MORE
-        self.offset = size
+        self.offset = self.stop = size
         return _UNREADABLE
 
     def _plausible(self, head: bytes) -> bool:
@@ -51,7 +51,7 @@ class UnsupportedScanner:
         element = int.from_bytes(head[2:4], "big" if big else "little")
         if not self._known[0 if group == 2 else 1, element]:
             return False
-        return head[4:6].isalpha() and head[4:6].isupper() or (not big and int.from_bytes(head[4:8], "little") <= 1024)
+        return (head[4:6].isalpha() and head[4:6].isupper()) or (not big and int.from_bytes(head[4:8], "little") <= 1024)
 
 
 class PlainInterner:
@@ -110,6 +110,8 @@ class PlainInterner:
         """Forget the row added last."""
         self._rows.pop()
         self.rows -= 1
+        while self.oversized and self.oversized[-1][0] == self.rows:
+            self.oversized.pop()
 
     def take_codes(self) -> npt.NDArray[np.int32]:
         """Codes of the batch, ``int32[rows, columns]``."""

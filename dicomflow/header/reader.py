@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomflow.errors import Code, IssueCode, Status
-from dicomflow.header.fallback import read_with_pydicom
+from dicomflow.header.fallback import FallbackHeader, read_with_pydicom
 from dicomflow.header.paths import Hits, ScanTables, compile_tables, make_hits
 from dicomflow.model import Issue, Outcome, RawValue
 from dicomflow.schema.column import Column
@@ -31,7 +31,7 @@ except ImportError:  # no C compiler when this was installed
 
     COMPILED = False
 
-OK, NEED_MORE, TRUNCATED, DICOMDIR, DEFLATED, TOO_LONG = 0, 1, 2, 10, 11, 13
+OK, NEED_MORE, TRUNCATED, EMPTY, DICOMDIR, DEFLATED, TOO_LONG = 0, 1, 2, 8, 10, 11, 13
 
 OUTCOMES: dict[int, tuple[Status, Code, str]] = {
     2: (Status.PARTIAL, Code.TRUNCATED, "the file ends inside this element"),
@@ -49,12 +49,19 @@ OUTCOMES: dict[int, tuple[Status, Code, str]] = {
 """Verdict of the scanner -> how the ledger says it."""
 
 UNSUPPORTED = frozenset({4, 5, 12})
-"""Verdicts after which pydicom is asked: it is more lenient with broken structure."""
+"""Verdicts after which pydicom is asked, if the walk could not go on: it is more lenient with broken structure."""
 
 _TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
 _CHARSET_VRS = "LO LT PN SH ST UC UT UN"
 _MAX_VALUE_BYTES = 1 << 20
 _FIRST_INFLATE = 1 << 18
+_INFLATE_STEP = 1024
+
+_INFLATE_FAULTS = {
+    Code.INFLATE_ERROR: (Status.PARTIAL, "the deflated data set is damaged after this element"),
+    Code.LIMIT_INFLATED_BYTES: (Status.FAILED, "inflates to more than header.max_inflated_bytes allows"),
+}
+"""Why no more of a deflated data set can be had; a bomb is no row, even where it begins like a header."""
 
 
 class HeaderReader:
@@ -85,7 +92,7 @@ class HeaderReader:
         prefix_bytes: int = 1 << 15,
     ) -> None:
         self.columns = tuple(columns)
-        self.tables: ScanTables = compile_tables(columns)
+        self.tables: ScanTables = compile_tables(self.columns)
         self.hits: Hits = make_hits(self.tables)
         self.scanner = Scanner(self.tables, self.hits, max_elements, max_depth)
         self.batch = Interner(self.hits, self.tables.column_leaves, rows, _vr_kinds(), _MAX_VALUE_BYTES)
@@ -97,6 +104,7 @@ class HeaderReader:
         self._size = 0
         self._stop: int | None = None
         self._inflate_code: Code | None = None
+        self._borrowed_key = False
         self.grow(prefix_bytes)
 
     def grow(self, size: int) -> None:
@@ -115,31 +123,34 @@ class HeaderReader:
         """Scan the first ``size`` bytes of the buffer; NEED_MORE asks for ``needed`` bytes, everything else is final."""
         if self._bytes is not self.view:
             self._use(self.buffer)
-        self._size, self._stop = size, None
+        self._size, self._stop, self._inflate_code = size, None, None
         self.verdict = self.scanner.scan(size, at_end)
         if self.verdict == NEED_MORE:
             self.needed = self.scanner.needed
         elif self.verdict == DEFLATED:
             self._scan_deflated(self.scanner.offset, size, at_end)
-        elif self.verdict in UNSUPPORTED and not at_end:  # pydicom wants to see all of it
+        elif self._asks_pydicom() and not at_end:  # pydicom wants to see all of it
             self.verdict, self.needed = NEED_MORE, 4 * size
         return self.verdict
 
     def give_up(self, size: int) -> None:
         """The header is longer than the caller is willing to read: keep what the first ``size`` bytes hold."""
         self.scan(size, at_end=True)
-        self.verdict = TOO_LONG
+        if self.verdict in (OK, TRUNCATED):
+            self.verdict = TOO_LONG
 
     def accept(self) -> Outcome | None:
         """Add the scanned header to the batch; None if it is whole, else how it ended (no row unless partial)."""
-        self.by_pydicom = False
+        self.by_pydicom = self._borrowed_key = False
         self.has_remarks = self.scanner.remarkable
         if self.verdict == OK:
             return None if self._has_row() else self._without_key()
         status, code, message = OUTCOMES[self.verdict]
-        code = self._inflate_code or code
-        if self.verdict in UNSUPPORTED:
-            return self._accept_from_pydicom(code, message)
+        if self._inflate_code is not None:
+            status, message = _INFLATE_FAULTS[self._inflate_code]
+            code = self._inflate_code
+        elif self._asks_pydicom() and (read := self._read_by_pydicom()) is not None:
+            return self._accept_from_pydicom(read, code, message)
         if status is Status.PARTIAL and not self._has_row():
             status, message = Status.FAILED, f"{message}; no SOP Instance UID before it"
         return Outcome(status=status, code=code, message=message, offset=self.scanner.offset)
@@ -147,7 +158,7 @@ class HeaderReader:
     @property
     def header_bytes(self) -> int:
         """Offset of the stop tag, or of the end of the header where there is none."""
-        return self.scanner.offset if self._stop is None else self._stop
+        return self.scanner.stop if self._stop is None else self._stop
 
     @property
     def header(self) -> memoryview:
@@ -156,6 +167,8 @@ class HeaderReader:
 
     def remarks(self) -> list[Issue]:
         """Issues of the header as a whole: encoded otherwise than declared, repeated tags, a borrowed key."""
+        if self.by_pydicom:
+            return [Issue(self.columns[0].name, IssueCode.UID_FROM_FILE_META, "")] if self._borrowed_key else []
         found = []
         if self.scanner.syntax_differs:
             found.append(Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, ""))
@@ -191,20 +204,28 @@ class HeaderReader:
             offset=self.scanner.offset,
         )
 
-    def _accept_from_pydicom(self, code: Code, message: str) -> Outcome:
-        """Ask pydicom; what it reads is ``partial``, since the structure is broken at a known offset."""
-        header = read_with_pydicom(bytes(self._bytes[: self._size]), self.columns)
-        offset = self.scanner.offset
-        if header is not None and header.is_dicomdir:
+    def _asks_pydicom(self) -> bool:
+        """Whether the walk met what it does not support, and could not go on."""
+        return self.verdict in UNSUPPORTED and not self.scanner.whole
+
+    def _read_by_pydicom(self) -> FallbackHeader | None:
+        """What pydicom reads; None where it cannot, or finds no key: then what the scanner found stands."""
+        if self._bytes is not self.view:  # inflated already, which pydicom would try again
+            return None
+        header = read_with_pydicom(bytes(self.view[: self._size]), self.columns)
+        return header if header is not None and (header.is_dicomdir or header.values[0] is not None) else None
+
+    def _accept_from_pydicom(self, header: FallbackHeader, code: Code, message: str) -> Outcome | None:
+        """Add what pydicom read; it is ``partial`` where the scanner knows at which offset the structure is broken."""
+        if header.is_dicomdir:
             status, code, message = OUTCOMES[DICOMDIR]
             return Outcome(status=status, code=code, message=message)
-        if header is None or header.values[0] is None:
-            return Outcome(status=Status.FAILED, code=code, message=message, offset=offset)
-        self.by_pydicom, self.has_remarks = True, False
+        self.by_pydicom, self._borrowed_key = True, header.borrowed_key
+        self.has_remarks = header.borrowed_key
         self._stop = header.stop
         self.batch.add_values(header.values)
         if COMPILED:
-            return Outcome(status=Status.PARTIAL, code=code, message=message, offset=offset)
+            return Outcome(status=Status.PARTIAL, code=code, message=message, offset=self.scanner.offset)
         if header.complete:
             return None
         return Outcome(status=Status.PARTIAL, code=Code.TRUNCATED, message=OUTCOMES[TRUNCATED][2], offset=header.stop)
@@ -213,7 +234,6 @@ class HeaderReader:
 
     def _scan_deflated(self, start: int, size: int, at_end: bool) -> None:
         """Inflate as far as the header needs, at most ``max_inflated_bytes``."""
-        self._inflate_code = None
         stream = _Inflater(bytes(self.view[start:size]))
         wanted = _FIRST_INFLATE
         while True:
@@ -229,8 +249,10 @@ class HeaderReader:
                 self.needed = 2 * size
                 return
             wanted = max(4 * wanted, self.scanner.needed - start)
-        if self.verdict == TRUNCATED and not (stream.starved or stream.ended):
-            self._inflate_code = Code.INFLATE_ERROR if stream.damaged else Code.LIMIT_INFLATED_BYTES
+        if self.verdict in (OK, TRUNCATED) and not (self.scanner.stopped or stream.ended):
+            self.verdict = TRUNCATED  # also where the cut falls between two elements
+            if not stream.starved:
+                self._inflate_code = Code.INFLATE_ERROR if stream.damaged else Code.LIMIT_INFLATED_BYTES
 
     def _use(self, buffer: bytearray) -> None:
         self._bytes = self.view if buffer is self.buffer else memoryview(buffer)
@@ -244,8 +266,14 @@ class _Inflater:
     def __init__(self, data: bytes) -> None:
         self.out = bytearray()
         self.damaged = False
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS if data[:1] == b"\x78" else -zlib.MAX_WBITS)
-        self._rest = data
+        self._data = data
+        self._begin(-zlib.MAX_WBITS)
+
+    def _begin(self, window: int) -> None:
+        self._window = window
+        self._zlib = zlib.decompressobj(window)
+        self._place = 0  # of the data not yet handed over
+        self._rest = b""  # handed over and not yet used up
 
     @property
     def ended(self) -> bool:
@@ -255,17 +283,30 @@ class _Inflater:
     @property
     def starved(self) -> bool:
         """All compressed bytes at hand were used up before the stream's end."""
-        return not self._rest and not self._zlib.eof and not self.damaged
+        return self._exhausted and not self._zlib.eof and not self.damaged
+
+    @property
+    def _exhausted(self) -> bool:
+        return not self._rest and self._place >= len(self._data)
 
     def inflate(self, size: int) -> None:
-        """Inflate until ``size`` bytes are out, or as far as it goes."""
-        while len(self.out) < size and self._rest and not self.damaged and not self._zlib.eof:
+        """Inflate until ``size`` bytes are out, or as far as it goes; in small steps, since an error costs a step."""
+        while len(self.out) < size and not (self._exhausted or self.damaged or self._zlib.eof):
+            if not self._rest:
+                self._rest = self._data[self._place : self._place + _INFLATE_STEP]
+                self._place += len(self._rest)
             try:
                 self.out += self._zlib.decompress(self._rest, size - len(self.out))
             except zlib.error:
-                self.damaged = True
+                self._retry()
             else:
                 self._rest = self._zlib.unconsumed_tail
+
+    def _retry(self) -> None:
+        if self.out or self._window > 0:
+            self.damaged = True
+        else:
+            self._begin(zlib.MAX_WBITS)
 
 
 def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> RawValue:

@@ -31,7 +31,10 @@ _ITEM = cython.declare(cython.uint, 0xFFFEE000)
 _ITEM_END = cython.declare(cython.uint, 0xFFFEE00D)
 _SEQUENCE_END = cython.declare(cython.uint, 0xFFFEE0DD)
 _STOP_TAG = cython.declare(cython.uint, 0x7FE00008)
+_ABOVE_STOP = cython.declare(cython.uint, 0x7FE00007)  # ``tag - 1`` is at least this for the stop tag and for tag 0
 _DIRECTORY_RECORDS = cython.declare(cython.uint, 0x00041220)
+_CHARSET = cython.declare(cython.uint, 0x00080005)
+_PIXEL_REPRESENTATION = cython.declare(cython.uint, 0x00280103)
 _UNDEFINED = cython.declare(cython.uint, 0xFFFFFFFF)
 _ENDLESS = cython.declare(cython.longlong, 1 << 62)
 
@@ -40,6 +43,13 @@ _KNOWN = cython.declare(cython.int, 1)
 _LONG = cython.declare(cython.int, 2)  # two reserved bytes, then a 32-bit length (PS3.5 7.1.2)
 _ITEMS = cython.declare(cython.int, 4)  # SQ and UN: may hold items (PS3.5 6.2.2)
 _UN = cython.declare(cython.int, 8)
+_FRAGMENTS = cython.declare(cython.int, 16)  # of undefined length: fragments, not data sets (PS3.5 A.4)
+
+_VR_SQ = cython.declare(cython.int, 0x5351)
+_VR_UN = cython.declare(cython.int, 0x554E)
+_VR_US = cython.declare(cython.int, 0x5553)
+_VR_SS = cython.declare(cython.int, 0x5353)
+_BIG = cython.declare(cython.int, 0x10000)  # bit of ``hit_vr``: the value is big endian
 
 
 @cython.cclass
@@ -59,11 +69,18 @@ class Scanner:
     verdict: cython.int
     offset = cython.declare(cython.longlong, visibility="readonly")
     needed = cython.declare(cython.longlong, visibility="readonly")
+    stop = cython.declare(cython.longlong, visibility="readonly")
+    stopped = cython.declare(cython.bint, visibility="readonly")
+    whole = cython.declare(cython.bint, visibility="readonly")
     elements = cython.declare(cython.longlong, visibility="readonly")
     data_set_offset = cython.declare(cython.longlong, visibility="readonly")
     syntax_differs = cython.declare(cython.bint, visibility="readonly")
     repeated = cython.declare(cython.bint, visibility="readonly")
     remarkable = cython.declare(cython.bint, visibility="readonly")
+    fault: cython.int  # the first one that did not end the walk
+    fault_offset: cython.longlong
+    content_end: cython.longlong
+    delimiter: cython.longlong
     max_elements: cython.longlong
     max_depth: cython.int
     # the trie
@@ -78,6 +95,7 @@ class Scanner:
     child_item: cython.int[::1]
     child_node: cython.int[::1]
     leaf_vr: cython.int[::1]
+    ambiguous: cython.int[::1]
     private_lo: cython.int[::1]
     private_hi: cython.int[::1]
     private_group: cython.int[::1]
@@ -99,6 +117,7 @@ class Scanner:
     scope_parent: cython.int[::1]
     scope_offset: cython.longlong[::1]
     scope_length: cython.longlong[::1]
+    scope_signed: cython.int[::1]
     # file meta information
     syntax_offset: cython.longlong
     syntax_length: cython.longlong
@@ -119,6 +138,7 @@ class Scanner:
         self.child_item = tables.child_item
         self.child_node = tables.child_node
         self.leaf_vr = tables.leaf_vr
+        self.ambiguous = tables.ambiguous
         self.private_lo = tables.private_lo
         self.private_hi = tables.private_hi
         self.private_group = tables.private_group
@@ -126,7 +146,7 @@ class Scanner:
         self.private_creator = tables.private_creator
         self.private_entry = tables.private_entry
         self.creators = list(tables.creators)
-        self.owners = tables.owners
+        self.owners = hits.owners
         self.group_slot = tables.group_slot
         self.known_tags = tables.known_tags
         self.vr_flags = tables.vr_flags
@@ -138,6 +158,7 @@ class Scanner:
         self.scope_parent = hits.scope_parent
         self.scope_offset = hits.scope_offset
         self.scope_length = hits.scope_length
+        self.scope_signed = hits.scope_signed
         self.use_buffer(bytearray(8))
 
     def use_buffer(self, buffer):
@@ -152,14 +173,28 @@ class Scanner:
             size: bytes of the buffer that hold data.
             at_end: True if the file ends there; else the verdict may be NEED_MORE, with ``needed`` set.
             inflated: for a deflated data set that was inflated into the buffer: the offset where it begins.
+
+        Afterwards ``offset`` is where the verdict applies and ``stop`` where the header ends; ``whole`` says that the walk
+        came to its end (in spite of faults inside sequences), ``stopped`` that this end is a stop tag.
         """
-        pos: cython.longlong
         if size > self.buf.shape[0]:
             raise ValueError("size is beyond the buffer")
         self.size = size
         self.at_end = at_end
         self._reset()
-        if size == 0 and at_end:
+        self._scan(inflated)
+        self.whole = self.verdict == _OK
+        self.stop = self.offset
+        if self.fault != _OK and self.verdict != _NEED_MORE and self.verdict != _DICOMDIR:
+            self._fail(self.fault, self.fault_offset)
+        self.remarkable = self.syntax_differs or self.repeated
+        self._resolve_ambiguous()
+        return self.verdict
+
+    @cython.cfunc
+    def _scan(self, inflated: cython.longlong) -> cython.int:
+        pos: cython.longlong
+        if self.size == 0 and self.at_end:
             return self._fail(_EMPTY_FILE, 0)
         pos = self._begin()
         if pos < 0:
@@ -176,10 +211,13 @@ class Scanner:
             self.hit_twice[leaf] = 0
         self.verdict = _OK
         self.offset = self.needed = self.elements = 0
-        self.syntax_differs = self.repeated = self.remarkable = False
+        self.syntax_differs = self.repeated = self.stopped = False
+        self.fault = _OK
+        self.content_end = -1
         self.scopes = 1
         self.scope_parent[0] = -1
         self.scope_length[0] = -1
+        self.scope_signed[0] = -1
         self.syntax_length = self.class_length = -1
         self.syntax_offset = self.class_offset = 0
         self.data_set_offset = 0
@@ -229,9 +267,14 @@ class Scanner:
     ) -> cython.bint:
         """True if the value, its padding stripped, is ``text``."""
         chars: cython.p_char = text
+        if offset + length > self.size:
+            return False
         while length > 0 and (self.buf[offset + length - 1] == 0 or self.buf[offset + length - 1] == 32):
             length -= 1
-        if length != wanted or offset + length > self.size:
+        while length > 0 and (self.buf[offset] == 0 or self.buf[offset] == 32):
+            offset += 1
+            length -= 1
+        if length != wanted:
             return False
         return memcmp(cython.address(self.buf[offset]), chars, wanted) == 0
 
@@ -279,7 +322,7 @@ class Scanner:
         flags: cython.int
         length: cython.longlong
         value: cython.longlong
-        entry: cython.int = self.node_lo[0]
+        entry: cython.int
         while True:
             if pos + 8 > self.size:
                 if self.at_end and pos == self.size:
@@ -311,8 +354,7 @@ class Scanner:
             elif tag == 0x00020002:
                 self.class_offset = value
                 self.class_length = length
-            while entry < self.node_hi[0] and self.entry_tag[entry] < tag:
-                entry += 1
+            entry = self._search(tag, self.node_lo[0], self.node_hi[0])
             if entry < self.node_hi[0] and self.entry_tag[entry] == tag:
                 self._hit(entry, value, length, self._vr(pos, flags, entry), False, 0)
             pos = value + length
@@ -325,8 +367,12 @@ class Scanner:
         big: cython.bint = False
         declared: cython.int = self._declared()
         if declared == 3 and inflated < 0:
-            self._fail(_DEFLATED, pos)
-            return _DEFLATED
+            if pos + 8 > self.size and not self.at_end:
+                self._short(pos, pos + 8)
+                return self.verdict
+            if not self._is_plain(pos):
+                return self._fail(_DEFLATED, pos)
+            self.syntax_differs = True
         if inflated >= 0:
             pos = inflated
         self.data_set_offset = pos
@@ -341,13 +387,19 @@ class Scanner:
         if implicit:
             if self._u16(pos, True) < self._u16(pos, False) and self._u32(pos + 4, False) > 0xFFFFFF:
                 return self._fail(_UNREADABLE, pos)
+        elif self.buf[pos] != 0 and self.buf[pos + 1] != 0:  # neither order gives a group that data sets begin with
+            big = declared == 2
         else:
             big = self._u16(pos, True) < self._u16(pos, False)
-        if declared >= 0:
-            self.syntax_differs = implicit != (declared == 0) or big != (declared == 2)
-        pos = self._walk(pos, _ENDLESS, 0, 0, 0, implicit, big, 0)
-        self.remarkable = self.syntax_differs or self.repeated
+        if declared >= 0 and (implicit != (declared == 0) or big != (declared == 2)):
+            self.syntax_differs = True
+        self._walk(pos, _ENDLESS, 0, 0, 0, implicit, big, 0)
         return self.verdict
+
+    @cython.cfunc
+    def _is_plain(self, pos: cython.longlong) -> cython.bint:
+        """Whether an element stands where a deflated stream is declared."""
+        return pos + 8 <= self.size and self._u16(pos, False) == 8 and self._flags(pos + 4) > 0
 
     @cython.cfunc
     def _declared(self) -> cython.int:
@@ -437,13 +489,14 @@ class Scanner:
                     | (cython.cast(cython.uint, at[3]) << 8)
                     | at[2]
                 )
-            if tag >= _STOP_TAG:
+            if cython.cast(cython.uint, tag - 1) >= _ABOVE_STOP:
                 if tag == _ITEM_END and depth > 0:
                     return pos + 8
                 if tag == _ITEM or tag == _ITEM_END or tag == _SEQUENCE_END:
                     self._fail(_BAD_ELEMENT, start)
                     return -1
-                if depth == 0:
+                if depth == 0 and (tag != 0 or self._only_zeros(pos)):
+                    self.stopped = tag != 0
                     self.offset = pos
                     return pos
             self.elements += 1
@@ -461,7 +514,7 @@ class Scanner:
                 raw_length = self._u32(start + 4, big)
             elif flags & _LONG:
                 if pos + 4 > size:
-                    return self._short(start, pos + 4)
+                    return self._cut(start, pos + 4, end)
                 raw_length = self._u32(pos, big)
                 pos += 4
             elif big:
@@ -484,6 +537,8 @@ class Scanner:
             if tag == _DIRECTORY_RECORDS and depth == 0:
                 self._fail(_DICOMDIR, start)
                 return -1
+            if privates and (tag >> 16) & 1:
+                found = self._private(node, level, tag, value, raw_length)
             if raw_length == _UNDEFINED:
                 pos = self._undefined(start, value, end, found, level, depth, implicit, big, flags, scope)
                 if pos < 0:
@@ -498,19 +553,21 @@ class Scanner:
                 return self._short(start, pos + 16)
             if node < 0:
                 continue
-            if tag == 0x00080005:
+            if tag == _CHARSET:
                 self.scope_offset[scope] = value
                 self.scope_length[scope] = length
-            if privates and (tag >> 16) & 1:
-                found = self._private(node, level, tag, value, length)
+            elif tag == _PIXEL_REPRESENTATION and length == 2:
+                self.scope_signed[scope] = (self.buf[value] | self.buf[value + 1]) == 1
             if found < 0:
                 continue
             self._hit(found, value, length, self._vr(start, flags, found), big, scope)
-            if self.entry_child_lo[found] < self.entry_child_hi[found] and length > 0:
-                if flags >= 0 and not (flags & _ITEMS):
+            if self.entry_child_lo[found] < self.entry_child_hi[found]:
+                self._forget_inner(found)
+                if length == 0 or (flags >= 0 and not (flags & _ITEMS)):
                     continue
-                if self._items(value, pos, False, found, level, depth, implicit, big, flags, scope) < 0:
-                    return -1
+                if self._items(value, pos, found, level, depth, implicit, big, flags, scope) < 0:
+                    if not self._tolerate(found):
+                        return -1
 
     @cython.cfunc
     def _end(
@@ -519,13 +576,39 @@ class Scanner:
         """No further element fits: the end of the data set, or a fault."""
         if pos == end:
             return pos
-        if depth == 0 and self.at_end and self._only_zeros(pos, big):
-            self.offset = pos
+        if depth == 0 and (pos == self.size if big else True) and self._only_zeros(pos):
+            self.offset = pos  # a big-endian tag may begin with a zero: only there is one a cut
             return pos
-        if pos + 8 > end:
-            self._fail(_BAD_LENGTH, pos)
+        return self._cut(pos, pos + 8, end)
+
+    @cython.cfunc
+    def _cut(self, start: cython.longlong, needed: cython.longlong, end: cython.longlong) -> cython.longlong:
+        """The element at ``start`` reaches to ``needed``: past what holds it, or past the buffer."""
+        if needed > end:
+            self._fail(_BAD_LENGTH, start)
             return -1
-        return self._short(pos, pos + 8)
+        return self._short(start, needed)
+
+    @cython.cfunc
+    def _tolerate(self, found: cython.int) -> cython.bint:
+        """A sequence of defined length that cannot be walked costs what is in it; what follows can still be read."""
+        if self.verdict == _LIMIT_ELEMENTS or self.verdict == _NEED_MORE:
+            return False
+        if self.fault == _OK:
+            self.fault = self.verdict
+            self.fault_offset = self.offset
+        self.verdict = _OK
+        self._forget_inner(found)
+        return True
+
+    @cython.cfunc
+    def _forget_inner(self, found: cython.int) -> cython.void:
+        """A sequence that is there again replaces what it held before; a broken one holds nothing."""
+        leaf: cython.int
+        for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
+            if self.hit_length[leaf] >= 0:
+                self.hit_length[leaf] = -1
+                self.hit_twice[leaf] = 1
 
     @cython.cfunc
     def _undefined(
@@ -542,9 +625,16 @@ class Scanner:
         scope: cython.int,
     ) -> cython.longlong:
         """An element of undefined length: items or fragments up to a sequence delimiter (PS3.5 7.5, A.4)."""
-        pos: cython.longlong = self._items(value, end, True, found, level, depth, implicit, big, flags, scope)
+        pos: cython.longlong
+        vr: cython.int
+        if found >= 0:
+            self._forget_inner(found)
+        pos = self._items(value, end, found, level, depth, implicit, big, flags, scope)
         if pos >= 0 and found >= 0:
-            self._hit(found, value, pos - 8 - value, self._vr(start, flags, found), big, scope)
+            vr = self._vr(start, flags, found)
+            if self.entry_leaf[found] >= 0 and self.leaf_vr[self.entry_leaf[found]] != _VR_SQ:
+                vr = _VR_SQ  # items are no value of any other VR
+            self._hit(found, value, pos - self.delimiter - value, vr, big, scope)
         return pos
 
     @cython.cfunc
@@ -552,7 +642,6 @@ class Scanner:
         self,
         pos: cython.longlong,
         end: cython.longlong,
-        delimited: cython.bint,
         found: cython.int,
         level: cython.int,
         depth: cython.int,
@@ -563,7 +652,7 @@ class Scanner:
     ) -> cython.longlong:
         """Walk the items of a sequence, or fragments; the offset after them, or -1 with a verdict.
 
-        ``end`` is where the sequence ends, or, if it is ``delimited``, where what holds it ends.
+        ``end`` is where the sequence ends, or, if its length is undefined, where what holds it ends.
         """
         tag: cython.uint
         raw_length: cython.uint
@@ -572,6 +661,7 @@ class Scanner:
         item_end: cython.longlong
         inner: cython.int
         start: cython.longlong
+        fragments: cython.bint = flags > 0 and (flags & _FRAGMENTS) != 0
         if depth + 1 > self.max_depth:
             self._fail(_LIMIT_DEPTH, pos)
             return -1
@@ -579,27 +669,26 @@ class Scanner:
             big = False  # a sequence hidden in UN is implicit little endian (PS3.5 6.2.2)
             implicit = True
         while True:
-            if pos == end and not delimited:
+            if pos == end:  # also where a delimiter is missing, if what holds the sequence ends here
+                self.delimiter = 0
                 return pos
-            if pos + 8 > end:
-                self._fail(_BAD_LENGTH, pos)
-                return -1
-            if pos + 8 > self.size:
-                return self._short(pos, pos + 8)
+            if pos + 8 > end or pos + 8 > self.size:
+                return self._cut(pos, pos + 8, end)
             start = pos
             tag = (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
             raw_length = self._u32(pos + 4, big)
             pos += 8
             if tag == _SEQUENCE_END:
+                self.delimiter = 8
                 return pos
-            if tag != _ITEM:
+            if tag != _ITEM or (raw_length == _UNDEFINED and fragments):
                 self._fail(_BAD_SEQUENCE, start)
                 return -1
             self.elements += 1
             if self.elements > self.max_elements:
                 self._fail(_LIMIT_ELEMENTS, start)
                 return -1
-            node = self._child(found, item)
+            node = -1 if fragments else self._child(found, item)
             item += 1
             item_end = end  # an item of undefined length may lack its delimiter at the end of what holds it
             if raw_length != _UNDEFINED:
@@ -635,28 +724,31 @@ class Scanner:
         scope: cython.int,
     ) -> cython.longlong:
         """Walk the data set of one item; some writers switch to implicit VR inside explicit sequences."""
-        if pos + 8 > self.size:
-            if end == pos:
-                return pos
-            return self._short(pos, pos + 8)
-        if not implicit and end != pos and self._u16(pos, big) != 0xFFFE and self._flags(pos + 4) < 0:
-            implicit = True
-        elif implicit and end != pos and self._flags(pos + 4) > 0 and self._u16(pos, big) != 0xFFFE:
-            implicit = self._u32(pos + 4, big) <= self.size - pos
+        length: cython.longlong
+        if pos + 8 > end or pos + 8 > self.size:
+            return pos if pos == end else self._cut(pos, pos + 8, end)
+        if self._u16(pos, big) != 0xFFFE:
+            if not implicit:
+                implicit = self._flags(pos + 4) < 0
+            elif self._flags(pos + 4) > 0:  # two letters may be a length as well, but not one that reaches past the end
+                length = self._u32(pos + 4, big)
+                if end == _ENDLESS and not self.at_end and length > self.size - pos:
+                    return self._short(pos, pos + length)
+                implicit = length <= min(end, self.size) - pos
         return self._walk(pos, end, node, level, depth, implicit, big, scope)
 
     # ---- small steps ---------------------------------------------------------------------------------------------
 
     @cython.cfunc
-    def _only_zeros(self, pos: cython.longlong, big: cython.bint) -> cython.bint:
-        """True at the exact end, or if only padding zeros are left (a big-endian tag may begin with a zero)."""
-        if big:
-            return pos == self.size
-        while pos < self.size:
-            if self.buf[pos] != 0:
-                return False
-            pos += 1
-        return True
+    def _only_zeros(self, pos: cython.longlong) -> cython.bint:
+        """True at the exact end of the file, or if only padding zeros are left."""
+        if not self.at_end:
+            return False
+        if self.content_end < 0:  # looked for once: zeros in between must not cost more
+            self.content_end = self.size
+            while self.content_end > 0 and self.buf[self.content_end - 1] == 0:
+                self.content_end -= 1
+        return pos >= self.content_end
 
     @cython.cfunc
     @cython.inline
@@ -684,10 +776,11 @@ class Scanner:
             return
         if self.hit_length[leaf] >= 0:
             self.hit_twice[leaf] = 1
+        if self.hit_twice[leaf]:
             self.repeated = True
         self.hit_offset[leaf] = value
         self.hit_length[leaf] = length
-        self.hit_vr[leaf] = vr | (0x10000 if big else 0)
+        self.hit_vr[leaf] = vr | (_BIG if big else 0)
         self.hit_scope[leaf] = scope
 
     @cython.cfunc
@@ -705,12 +798,8 @@ class Scanner:
     def _child(self, found: cython.int, item: cython.int) -> cython.int:
         """The trie's node for this item of the sequence; -1 where nothing in it is wanted."""
         child: cython.int
-        leaf: cython.int
         if found < 0:
             return -1
-        if item == 0:  # a sequence that is there again replaces what it held before
-            for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
-                self.hit_length[leaf] = -1
         for child in range(self.entry_child_lo[found], self.entry_child_hi[found]):
             if self.child_item[child] == item:
                 return self.child_node[child]
@@ -723,8 +812,26 @@ class Scanner:
             return -1
         self.scope_parent[self.scopes] = parent
         self.scope_length[self.scopes] = -1
+        self.scope_signed[self.scopes] = -1
         self.scopes += 1
         return self.scopes - 1
+
+    @cython.cfunc
+    def _resolve_ambiguous(self) -> cython.void:
+        """US or SS, where the file does not say: PixelRepresentation in force decides (PS3.5 A.1)."""
+        place: cython.int
+        leaf: cython.int
+        scope: cython.int
+        vr: cython.int
+        for place in range(self.ambiguous.shape[0]):
+            leaf = self.ambiguous[place]
+            vr = self.hit_vr[leaf] & 0xFFFF
+            if self.hit_length[leaf] < 0 or (vr != _VR_UN and vr != 0):
+                continue
+            scope = self.hit_scope[leaf]
+            while scope > 0 and self.scope_signed[scope] < 0:
+                scope = self.scope_parent[scope]
+            self.hit_vr[leaf] = _VR_SS if self.scope_signed[scope] > 0 else _VR_US
 
     @cython.cfunc
     def _forget_owners(self, level: cython.int) -> cython.void:
@@ -749,6 +856,7 @@ class Scanner:
         block: cython.int = (tag >> 8) & 0xFF
         row: cython.int
         slot: cython.int
+        owner: cython.int = -1
         creator: bytes
         for row in range(self.private_lo[node], self.private_hi[node]):
             if self.private_group[row] != group:
@@ -756,8 +864,9 @@ class Scanner:
             slot = self.group_slot[row]
             if block == 0:
                 creator = self.creators[self.private_creator[row]]
-                if low >= 0x10 and self._is(value, length, creator, len(creator)):
-                    self.owners[level, slot, low] = self.private_creator[row]
+                if low >= 0x10 and owner < 0 and self._is(value, length, creator, len(creator)):
+                    owner = self.private_creator[row]
+                self.owners[level, slot, low] = owner  # a block has one owner: the one named last
             elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:
                 return self.private_entry[row]
         return -1

@@ -3,6 +3,9 @@ from dicomflow.header.paths import Hits, ScanTables
 class Scanner:
     offset: int
     needed: int
+    stop: int  # where the header ends
+    stopped: bool  # ... at a stop tag
+    whole: bool  # the walk came to its end, if need be in spite of broken sequences
     elements: int
     data_set_offset: int
     syntax_differs: bool

@@ -11,17 +11,14 @@ import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import pyarrow as pa
-import xxhash
-
-from dicomflow.batch import RowFacts, build_batch
 from dicomflow.config import HeaderConfig
-from dicomflow.errors import Code, HeaderError, Status
-from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.errors import Code, HeaderError, IssueCode, Status
+from dicomflow.header.reader import NEED_MORE, HeaderReader, raw_value
 from dicomflow.header.tree import MAX_DEPTH, STOP_TAG, Header, Limits, read_tree
-from dicomflow.model import SOURCE_FILE_SCHEMA, Issue, Outcome
+from dicomflow.header.values import Decoded, decode_value
+from dicomflow.model import Issue, Outcome
+from dicomflow.schema.column import Column
 from dicomflow.schema.profile import Profile
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
@@ -40,7 +37,7 @@ class HeaderReport:
         header_bytes: where the header ends (of the inflated data set, where deflated).
         header: all elements.
         profile: the columns of ``row``.
-        row: column -> value as the dataset would hold it; empty where the file gives no row.
+        row: attribute column -> value as the dataset would hold it; empty where the file gives no row.
         issues: of the row.
     """
 
@@ -80,7 +77,7 @@ def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderR
         os.close(descriptor)
     if outcome.status is Status.NOT_DICOM or not (header.elements or header.file_meta):
         raise HeaderError(f"{path}: {'not DICOM: ' if outcome.status is Status.NOT_DICOM else ''}{outcome.message}")
-    row, issues = _build_row(reader, outcome, path, file.size)
+    row, issues = _decode_row(reader)
     return HeaderReport(
         path=path,
         size=file.size,
@@ -166,23 +163,29 @@ def _scan(reader: HeaderReader, file: _File) -> int:
     return reader.scan(size, file.at_end)
 
 
-def _build_row(
-    reader: HeaderReader, outcome: Outcome, path: str, size: int
-) -> tuple[dict[str, object], tuple[Issue, ...]]:
-    """The row that ``extract`` would write, from a batch of one."""
+def _decode_row(reader: HeaderReader) -> tuple[dict[str, object], tuple[Issue, ...]]:
+    """The attributes of the row that ``extract`` would write, from a batch of one.
+
+    As ``batch.build_batch`` does it, but without Arrow, which imports pandas.
+    """
     if reader.batch.rows == 0:
         return {}, ()
-    facts = RowFacts(file=[0], header_bytes=[reader.header_bytes], digest=[xxhash.xxh3_64_hexdigest(reader.header)])
-    if outcome.status is not Status.OK:
-        facts.partial.append(0)
-    if reader.has_remarks:
-        facts.remarks[0] = reader.remarks()
-    uri = os.fsencode(path).decode("utf-8", "backslashreplace")
-    source: dict[str, Any] = dict.fromkeys(SOURCE_FILE_SCHEMA.names) | {"uri": uri, "size": size}
-    rows = build_batch(reader, facts, pa.Table.from_pylist([source], SOURCE_FILE_SCHEMA)).rows.to_pylist()
-    if not rows:
-        return {}, ()
-    return rows[0], tuple(Issue(**issue) for issue in rows[0]["issues"] or ())
+    row: dict[str, object] = {}
+    issues = reader.remarks() if reader.has_remarks else []
+    issues += [Issue(reader.columns[index].name, IssueCode.OUT_OF_RANGE, "") for _, index in reader.batch.oversized]
+    for index, code in enumerate(reader.batch.take_codes()[0].tolist()):
+        column = reader.columns[index]
+        decoded = Decoded(None) if code < 0 else _decode_column(reader, index, column)
+        row[column.name] = decoded.value
+        issues += [Issue(column.name, kind, raw) for kind, raw in decoded.issues]
+    return row, tuple(issues)
+
+
+def _decode_column(reader: HeaderReader, index: int, column: Column) -> Decoded:
+    """The one value of a column of a batch of one."""
+    offsets, data, contexts = reader.batch.take_column(index)
+    value = raw_value(bytes(data[offsets[0] : offsets[1]]), int(contexts[0]), reader.batch.charsets)
+    return decode_value(value, column.vr, column.many)
 
 
 # ---- the careful reader: all elements --------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from dicomflow.schema.column import Column, make_column
 
 BUILT_IN = ("minimal", "standard")
 RESERVED = frozenset(
-    "SOPInstanceUID source_uri source_member source_size source_mtime header_bytes header_digest status issues".split()
+    ["SOPInstanceUID", "source_uri", "source_member", "source_size", "source_mtime", "header_bytes", "header_digest", "status", "issues"]
 )
 MAX_COLUMNS = 4096
 MAX_PROFILE_BYTES = 1 << 20

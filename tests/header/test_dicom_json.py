@@ -134,7 +134,7 @@ NO_VR = {"OB or OW", "US or SS or OW", "US or OW"}  # pydicom could not choose; 
 
 
 def comparable(model):
-    """pydicom's model or ours without what the standard wants otherwise than pydicom does.
+    """Pydicom's model or ours without what the standard wants otherwise than pydicom does.
 
     Group lengths left out, empty values null, no Value for an empty sequence, empty name groups left out (F.2.2, F.2.5);
     insignificant spaces stripped (PS3.5 table 6.2-1).  Private elements need a private dictionary, which is not ours.

@@ -12,7 +12,7 @@ from dicomflow.synth.deflate import deflate
 
 @given(st.binary(max_size=3000))
 def test_zlib_inflates_it(data: bytes) -> None:
-    """zlib gives back the bytes and meets the end of the stream; the length is even."""
+    """Zlib gives back the bytes and meets the end of the stream; the length is even."""
     stream = deflate(data)
     inflater = zlib.decompressobj(-15)
     assert inflater.decompress(stream) == data

@@ -123,7 +123,7 @@ def test_every_kind_in_every_syntax(kind: str, syntax: str) -> None:
 
 @pytest.mark.parametrize("syntax", ["explicit", "implicit", "big-endian", "deflated", "rle"])
 def test_pixels_are_the_same_native_swapped_and_rle(syntax: str) -> None:
-    """pydicom decodes the same pixels from each lossless form that it can decode by itself; instances differ."""
+    """Pydicom decodes the same pixels from each lossless form that it can decode by itself; instances differ."""
     pytest.importorskip("numpy")
     for kind in ("ct", "enhanced-mr"):
         expected = [read(file.data).pixel_array for file in make_series(kind, instances=2, seed=5)]

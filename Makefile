@@ -1,0 +1,80 @@
+# Two commands do all the set-up:  make demo   and   make test.   Each makes its own virtual environment.
+#   make help     lists the others
+
+PYTHON ?= python3
+BUILD := .venv
+TAG := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := $(BUILD)/$(TAG)
+BIN := $(VENV)/bin
+FILES ?= 10000
+MANY ?= 100000
+# Everything the package is built from; a change installs it anew (and compiles the two hot loops again).
+BUILT_FROM := pyproject.toml dicomflow/header/scan.py dicomflow/header/intern.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types layers check wheel bench notebooks screenshots clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+demo: $(VENV)/.installed ## synthetic studies -> dataset -> a first query, in under a minute
+	$(BIN)/dicomflow demo dicomflow-demo
+
+test: $(VENV)/.test ## all tests, with branch coverage (PYTHON=python3.13 for another Python)
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q $(PYTEST)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=90 | tail -n 25
+
+lint: $(VENV)/.lint ## ruff: style, and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint ## mypy --strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.lint ## imports go downwards only, one door per third party
+	$(BIN)/lint-imports --no-cache
+
+check: lint types layers test ## all of the above
+
+wheel: ## build the wheel, install it in a clean environment outside the checkout, run it
+	bash .ci/wheel $(PYTHON)
+
+bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=100000; about six minutes)
+	mkdir -p bench
+	$(BIN)/python -m pytest -q -c tests/benchmarks/pytest.ini tests/benchmarks --files $(FILES) --many $(MANY) \
+	    --benchmark-json=bench/results.json --benchmark-columns=min,median,max,rounds
+
+notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
+	$(BIN)/python notebooks/execute.py
+
+screenshots: $(VENV)/.notebook ## pictures of the README, taken of a real run (needs Chromium: apt-get install chromium)
+	$(BIN)/python docs/screenshots.py
+
+clean: ## remove what this file made
+	rm -rf $(BUILD) build dist *.egg-info dicomflow-demo bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f dicomflow/header/*.so dicomflow/header/*.c
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BUILT_FROM) | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -e '.[test]'
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e '.[test,bench]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e '.[test,lint]'
+	touch $@
+
+$(VENV)/.notebook: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e '.[test,notebook]'
+	touch $@

@@ -1,0 +1,111 @@
+"""The whole job beside its floor, beside the script that people write first, and as it grows.  Nothing here asserts a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import WORK, cpu_of_children, cpu_of_self, dicomflow, list_paths, read_prefixes, run
+
+from dicomflow import extract
+from dicomflow.header.reader import HeaderReader
+from dicomflow.schema.profile import load_profile
+
+SCRIPT = Path(__file__).with_name("usual_script.py")
+ROUNDS = 7
+SCANS = 2000
+
+
+def _clear(dest: Path) -> None:
+    shutil.rmtree(dest, ignore_errors=True)
+
+
+@pytest.mark.benchmark(group="job", timer=cpu_of_self)
+def test_floor(benchmark: Any, few: Path) -> None:
+    """What no program can do without: open each file, read the header's bytes, close it."""
+    paths = list_paths(few)
+    benchmark.extra_info["files"] = len(paths)
+    benchmark.pedantic(read_prefixes, args=(paths,), rounds=ROUNDS, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="job", timer=cpu_of_self)
+def test_job(benchmark: Any, few: Path) -> None:
+    """List, plan, read, type, write, publish: in this process, imports apart."""
+    dest = WORK / "job"
+    benchmark.pedantic(
+        lambda: extract(few, dest, compute__scheduler="threads", compute__workers=1),
+        setup=lambda: _clear(dest),
+        rounds=ROUNDS,
+        warmup_rounds=1,
+    )
+
+
+@pytest.mark.benchmark(group="job", timer=cpu_of_self)
+def test_scanner(benchmark: Any, few: Path) -> None:
+    """The compiled walk over one header, again and again."""
+    reader = HeaderReader(load_profile("standard").columns)
+    data = Path(list_paths(few)[0]).read_bytes()
+    reader.grow(len(data))
+    reader.view[:] = data
+    reader.scan(len(data), at_end=True)
+    benchmark.extra_info.update(
+        elements=reader.scanner.elements,
+        header_bytes=reader.header_bytes,
+        scanned_elements=reader.scanner.elements * SCANS,
+    )
+    scan = reader.scanner.scan
+    benchmark.pedantic(
+        lambda: [scan(len(data), True) for _ in range(SCANS)], rounds=ROUNDS, warmup_rounds=1
+    )
+
+
+@pytest.mark.benchmark(group="script", timer=cpu_of_children)
+def test_script_cpu(benchmark: Any, few: Path) -> None:
+    """dask.bag + dcmread + 44 attributes + pandas + Parquet."""
+    start = time.perf_counter()
+    benchmark.pedantic(run, args=(sys.executable, str(SCRIPT), str(few), str(WORK / "usual.parquet")), rounds=1)
+    benchmark.extra_info["script_wall"] = time.perf_counter() - start
+
+
+@pytest.mark.benchmark(group="script", timer=time.perf_counter)
+def test_extract_wall(benchmark: Any, few: Path) -> None:
+    """The command from its start to its end."""
+    dest = WORK / "command"
+    benchmark.pedantic(
+        lambda: dicomflow("extract", few, "-o", dest, "--json"), setup=lambda: _clear(dest), rounds=5, warmup_rounds=1
+    )
+
+
+@pytest.mark.benchmark(group="scale", timer=time.perf_counter)
+def test_scale(benchmark: Any, few: Path, many: Path) -> None:
+    """One worker process and two on the large job; cost per file and memory against the small job."""
+
+    def measure() -> None:
+        small, one, two = (_extract(*job) for job in ((few, 1), (many, 1), (many, 2)))
+        benchmark.extra_info.update(
+            speed_1=one["files_per_second"],
+            speed_2=two["files_per_second"],
+            cost_few=_task_seconds(small),
+            cost_many=_task_seconds(one),
+            memory_few=small["peak_worker_bytes"],
+            memory_many=max(one["peak_worker_bytes"], two["peak_worker_bytes"]),
+        )
+
+    benchmark.pedantic(measure, rounds=1)
+
+
+def _extract(source: Path, workers: int) -> dict[str, Any]:
+    dest = WORK / f"{source.name}-{workers}"
+    _clear(dest)
+    options = ("--json", "--scheduler", "processes", "--workers", workers)
+    summary: dict[str, Any] = json.loads(dicomflow("extract", source, "-o", dest, *options))
+    return summary
+
+
+def _task_seconds(summary: dict[str, Any]) -> float:
+    return sum(summary["task_seconds"].values()) / float(summary["files"])
