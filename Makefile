@@ -49,7 +49,8 @@ bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=1000
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
 
-screenshots: $(VENV)/.notebook ## pictures of the README, taken of a real run (needs Chromium: apt-get install chromium)
+screenshots: $(VENV)/.test ## pictures of the README, of a real run (needs: apt-get install chromium chromium-driver)
+	$(BIN)/python -m pip install -q selenium
 	$(BIN)/python docs/screenshots.py
 
 clean: ## remove what this file made

@@ -217,7 +217,7 @@ class DistributedCluster:
 
         if self._client is None:
             raise ComputeError("the cluster was not entered")
-        futures = futures_of(self._client.persist(_make_bag(function, tasks, name)))
+        futures = futures_of(self._client.persist(_make_bag(function, tasks, name), optimize_graph=False))
         try:
             for _, partition in as_completed(futures, loop=self._client.loop, with_results=True):
                 if isinstance(partition, CancelledError):  # Dask hands it out as if it were the result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -40,7 +40,7 @@ def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
     >>> dataset = dicomflow.open_dataset("headers/")                                          # doctest: +SKIP
     >>> dataset.sql("select Modality, count(*) as n from instances group by 1").to_pandas()   # doctest: +SKIP
     """
-    layout = Layout(Path(dest).absolute())
+    layout = Layout(Path(os.path.abspath(dest)))
     description = read_description(layout) if layout.is_dataset() else None
     if description is None:
         raise DatasetError(
@@ -132,16 +132,15 @@ class Dataset:
         )
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        for name in TABLES:
-            parts, rows = (name, "") if self._layout.parts(name) else ("instances", " where false")
-            pattern = _quote(f"{glob.escape(str(self._layout.table(parts)))}/*.parquet")
-            connection.execute(f"create view {name} as from read_parquet({pattern}, hive_partitioning = false){rows}")
-        connection.execute(f"set allowed_directories = [{_quote(f'{self.root}/')}]")
-        for setting in (
-            "enable_external_access = false",
-            "python_enable_replacements = false",
-            "lock_configuration = true",
-        ):
+        """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""
+        parts = {name: [str(part) for part in self._layout.parts(name)] for name in TABLES}
+        for name, own in parts.items():
+            paths, rows = (own, "") if own else (parts["instances"], " where false")
+            found = f"read_parquet({_quote_all(map(glob.escape, paths))}, hive_partitioning = false)"
+            connection.execute(f"create view {name} as from {found}{rows}")
+        allowed = {name for own in parts.values() for path in own for name in (path, glob.escape(path))}
+        connection.execute(f"set allowed_paths = {_quote_all(sorted(allowed))}")
+        for setting in ("enable_external_access = false", "python_enable_replacements = false", "lock_configuration = true"):
             connection.execute(f"set {setting}")
 
 
@@ -152,8 +151,8 @@ def _check_reads_only(connection: duckdb.DuckDBPyConnection, query: str) -> None
         raise DatasetError("a dataset is only read: give one query, such as SELECT ... FROM instances")
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _quote_all(texts: Iterable[str]) -> str:
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 def _missing(root: Path, name: str) -> pads.Dataset:

@@ -85,12 +85,12 @@ class _Prefix:
         # beyond the limit of a header, its outcome would depend on its neighbours
         self._largest = min(largest, MAX_PREFIX_BYTES)
         self.buffers = [reader.view[:smallest]]
-        self._buffer = reader.buffer
+        self.buffer = reader.buffer
         self._short_headers = 0
         self.is_large = False
 
     def adapt(self, reader: HeaderReader) -> None:
-        """Larger at once after a longer header, smaller after many short ones; gives back what a giant header took."""
+        """Larger at once after a longer header, smaller after many short ones."""
         length = reader.header_bytes
         if length > self.size - 8:
             self._resize(reader, min(length + length // 4, self._largest))
@@ -98,8 +98,10 @@ class _Prefix:
             self._short_headers += 1
             if self._short_headers > 64:
                 self._resize(reader, max(self.size // 2, self.smallest))
-        if reader.buffer is not self._buffer:
-            self._resize(reader, self.size)
+
+    def renew(self, reader: HeaderReader) -> None:
+        """The reader has another buffer since a longer header: read into that one, and give back what was giant."""
+        self._resize(reader, self.size)
 
     def _resize(self, reader: HeaderReader, size: int) -> None:
         self._short_headers = 0
@@ -107,7 +109,7 @@ class _Prefix:
         self.is_large = self.size > self.smallest
         if not self.size <= len(reader.buffer) <= MAX_PREFIX_BYTES * 4:
             reader.grow(self.size)
-        self._buffer = reader.buffer
+        self.buffer = reader.buffer
         self.buffers = [reader.view[: self.size]]
 
 
@@ -161,6 +163,8 @@ class _TaskRun:
     def _read_file(self, index: int, path: str) -> None:
         """Read one header; whatever happens is an outcome."""
         reader = self.reader
+        if reader.buffer is not self.prefix.buffer:
+            self.prefix.renew(reader)
         try:
             descriptor = os.open(path, _OPEN_FLAGS)
         except (OSError, ValueError) as error:
@@ -171,6 +175,8 @@ class _TaskRun:
                 self._read_more(descriptor, size)
             if reader.verdict == EMPTY and not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return self.ledger.set(index, _SPECIAL)
+        except BlockingIOError:  # a FIFO or a device with nothing to read yet
+            return self.ledger.set(index, _SPECIAL)
         except OSError as error:
             return self.ledger.set(index, _os_outcome(error))
         finally:

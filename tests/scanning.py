@@ -42,7 +42,7 @@ def columns_of(*names: str) -> tuple[Column, ...]:
 
 
 def _column(name: str) -> Column:
-    return make_column(name, (name,), "LO" if name.startswith("(") else None)
+    return make_column(name, (name,), "LO" if name.endswith(")") else None)
 
 
 def read_one(data: bytes, *names: str, columns: Sequence[Column] | None = None, **limits: int) -> Read:

@@ -7,6 +7,14 @@ Exit codes: 0 done; 1 the run failed; 2 usage or configuration; 3 done, but too 
 130 stopped by Ctrl-C; 141 whoever read our output went away.
 """
 
-from dicomflow.cli.main import main
+from typing import NoReturn
 
-__all__ = ["main"]
+from dicomflow.cli.main import main
+from dicomflow.cli.startup import leave
+
+__all__ = ["main", "run"]
+
+
+def run() -> NoReturn:
+    """The ``dicomflow`` of the shell: run a command and end the process."""
+    leave(main())

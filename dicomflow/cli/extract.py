@@ -6,6 +6,7 @@ configuration; nothing of how a run goes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from dicomflow.cli.options import parse_share
 from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import TOO_MANY_FAILED, Session, print_message
+from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.layout import Layout
 from dicomflow.log import LEVELS, configure_logging, get_logger
@@ -90,7 +92,9 @@ def command(session: Session | None, sources: tuple[str, ...], dest: str, **opti
     Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 more files failed than --max-failed, 130
     stopped by Ctrl-C.
     """
-    configure_logging(json=options["log_json"], level=options["log_level"])
+    spare_pandas()
+    if options["log_json"] or options["log_level"] != "warning":  # warnings are shown anyway
+        configure_logging(json=options["log_json"], level=options["log_level"])
     if session and options["log_level"] == "debug":
         session.debug, session.log_exception = True, partial(_log_exception)
     config = load_config(options["config"], _overrides(options))
@@ -141,7 +145,7 @@ def _log_exception(error: BaseException) -> None:
 
 
 def _say_what_is_left(dest: str) -> str:
-    layout = Layout(Path(dest).absolute())
+    layout = Layout(Path(os.path.abspath(dest)))
     if layout.publish_record.exists():
         return f"stopped while publishing; run the same command again to complete {dest}"
     if layout.is_dataset():

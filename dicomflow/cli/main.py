@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PipeClosed, BrokenPipeError):
         _forget_output()
         return PIPE_CLOSED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the last resort: whatever it is becomes one line
         return _report(error, session)
     return code if isinstance(code, int) else 0
 

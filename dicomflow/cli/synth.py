@@ -24,9 +24,13 @@ from dicomflow.synth import KINDS, SynthSummary, write_studies
 
 @click.command("synth")
 @click.argument("dest", type=click.Path(path_type=Path))
-@click.option("--files", type=click.IntRange(min=0), default=1000, show_default=True, help="How many files, faulty ones included.")
+@click.option(
+    "--files", type=click.IntRange(min=0), default=1000, show_default=True, help="How many files, faulty ones included."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed writes the same bytes.")
-@click.option("--corrupt", type=parse_share, default="0", metavar="SHARE", help="Share of faulty files: 0.02 or 2%.  [default: 0]")
+@click.option(
+    "--corrupt", type=parse_share, default="0", metavar="SHARE", help="Share of faulty files: 0.02 or 2%.  [default: 0]"
+)
 @click.option("--kinds", metavar="A,B,...", help=f"Only these of {', '.join(KINDS)}.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Processes.  [default: one per core]")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")

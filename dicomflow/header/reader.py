@@ -25,7 +25,7 @@ try:
     from dicomflow.header.scan import Scanner
 
     COMPILED = True
-except ImportError:  # no C compiler when this was installed
+except (ImportError, AttributeError):  # no C compiler when this was installed (AttributeError: but Cython is there)
     from dicomflow.header.plain import PlainInterner as Interner  # type: ignore[assignment]
     from dicomflow.header.plain import UnsupportedScanner as Scanner  # type: ignore[assignment]
 

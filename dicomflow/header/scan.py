@@ -576,8 +576,9 @@ class Scanner:
         """No further element fits: the end of the data set, or a fault."""
         if pos == end:
             return pos
-        if depth == 0 and (pos == self.size if big else True) and self._only_zeros(pos):
-            self.offset = pos  # a big-endian tag may begin with a zero: only there is one a cut
+        # padding; but the first byte of a tag may be a zero as well (5200,9229), and that would be a cut
+        if depth == 0 and (pos == self.size or (not big and pos + 1 < self.size)) and self._only_zeros(pos):
+            self.offset = pos
             return pos
         return self._cut(pos, pos + 8, end)
 

@@ -24,6 +24,12 @@ from dicomflow.schema.profile import Profile
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 _GROWTH = 4
 
+_WITHOUT_KEY = Outcome(
+    status=Status.FAILED,
+    code=Code.MISSING_SOP_INSTANCE_UID,
+    message="SOPInstanceUID (0008,0018) cannot be read as a UID",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderReport:
@@ -78,6 +84,8 @@ def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderR
     if outcome.status is Status.NOT_DICOM or not (header.elements or header.file_meta):
         raise HeaderError(f"{path}: {'not DICOM: ' if outcome.status is Status.NOT_DICOM else ''}{outcome.message}")
     row, issues = _decode_row(reader)
+    if row and row[profile.columns[0].name] is None:
+        outcome, row, issues = _WITHOUT_KEY, {}, ()
     return HeaderReport(
         path=path,
         size=file.size,

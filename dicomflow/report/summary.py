@@ -79,19 +79,17 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
 
 
 def _next_steps(summary: RunSummary) -> Iterator[tuple[str, str]]:
-    """One line of pandas, one of SQL; where files have no row, the SQL line says which and why."""
-    dest = harmless(summary.dest)
-    yield "pandas", f"pd.read_parquet({dest + '/instances'!r})"
-    table = "instances" if summary.rows == summary.files else "files"
-    question = "limit 10" if table == "instances" else "select uri, status, code, message where status <> 'ok'"
-    quoted = f"{dest}/{table}/*.parquet".replace("'", "''")
-    query = f"from '{quoted}' {question}"
-    yield "SQL", f"duckdb.sql({_double_quoted(query)})"
+    """One line of pandas, one of SQL; where files have no row, the SQL line says which and why.
 
-
-def _double_quoted(text: str) -> str:
-    """A Python literal in double quotes, for text that holds single ones."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    ``repr`` makes literals that hold any path, and escapes what a terminal would act on.
+    """
+    yield "pandas", f"pd.read_parquet({summary.dest + '/instances'!r})"
+    complete = summary.rows == summary.files
+    table = "instances" if complete else "files"
+    question = "limit 10" if complete else "select uri, status, code, message where status <> 'ok'"
+    parts = f"{summary.dest}/{table}/*.parquet".replace("'", "''")
+    query = f"from '{parts}' {question}"
+    yield "SQL", f"duckdb.sql({query!r})"
 
 
 def render_facts(facts: Iterable[tuple[str, str]]) -> Text:

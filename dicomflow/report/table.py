@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rich.text import Text
 
 from dicomflow.errors import IssueCode, Status
+from dicomflow.header.reader import COMPILED
 from dicomflow.header.tree import Element, Encoding, Header
 from dicomflow.header.values import decode_value
 from dicomflow.report.elements import ElementRow, iter_columns, iter_elements
@@ -90,7 +91,8 @@ def render_outcome(report: HeaderReport) -> Iterable[Text]:
     if outcome.offset is not None and outcome.status is not Status.SKIPPED:
         line.append(f" at byte {outcome.offset:,}")
     yield line.append(f" ({harmless(outcome.message)})" if outcome.message else "")
-    reader = "pydicom, the fast reader cannot walk it" if report.by_pydicom else "fast"
+    why = "the fast reader cannot walk it" if COMPILED else "the fast reader was not compiled when this was installed"
+    reader = f"pydicom; {why}" if report.by_pydicom else "fast"
     inflated = " after inflating" if report.header.deflated else ""
     yield _fact("header", f"{format_bytes(report.header_bytes)}{inflated}, of a file of {format_bytes(report.size)}")
     yield _fact("syntax", _describe_syntax(report.header))

@@ -20,19 +20,19 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dicomflow.dictionary import keywords
 from dicomflow.errors import ConfigError
 from dicomflow.schema.column import Column, make_column
+from dicomflow.yamlfile import read_yaml_mapping
 
 BUILT_IN = ("minimal", "standard")
 RESERVED = frozenset(
     ["SOPInstanceUID", "source_uri", "source_member", "source_size", "source_mtime", "header_bytes", "header_digest", "status", "issues"]
 )
 MAX_COLUMNS = 4096
-MAX_PROFILE_BYTES = 1 << 20
+MAX_EXTENDS = 3
 
 _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence[0]", "PerFrameFunctionalGroupsSequence[0]")
 _KEY = ("SOPInstanceUID", "MediaStorageSOPInstanceUID")  # the second where the data set has none (an issue says so)
@@ -96,38 +96,26 @@ def load_profile(name_or_path: str) -> Profile:
 
 
 def _load_specs(name_or_path: str, depth: int) -> tuple[list[_Spec], str]:
-    if depth > 3:
+    if depth > MAX_EXTENDS:
         raise ConfigError(f"{name_or_path}: profiles extend each other in a circle")
-    model = _parse(_read_text(name_or_path), name_or_path)
+    model = _parse(_read(name_or_path), name_or_path)
     base = _load_specs(model.extends, depth + 1)[0] if model.extends else []
     return [*base, *(_to_spec(entry, name_or_path) for entry in model.columns)], model.profile
 
 
-def _read_text(name_or_path: str) -> str:
+def _read(name_or_path: str) -> dict[object, object]:
     if name_or_path in BUILT_IN:
-        return (resources.files("dicomflow.schema") / "profiles" / f"{name_or_path}.yaml").read_text("utf-8")
+        with resources.as_file(resources.files("dicomflow.schema") / "profiles" / f"{name_or_path}.yaml") as path:
+            return read_yaml_mapping(path)
     path = Path(name_or_path)
-    if not path.is_file():
+    if "\0" in name_or_path or not path.is_file():
         near = difflib.get_close_matches(name_or_path, BUILT_IN, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; built in are {', '.join(BUILT_IN)}"
         raise ConfigError(f"{name_or_path}: no such column profile or file{hint}")
-    try:
-        if path.stat().st_size > MAX_PROFILE_BYTES:
-            raise ConfigError(f"{name_or_path}: larger than {MAX_PROFILE_BYTES} bytes, not a column profile")
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name_or_path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    return read_yaml_mapping(path)
 
 
-def _parse(text: str, where: str) -> _ProfileFile:
-    try:
-        loaded = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where}: not valid YAML{place}") from None
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{where}: a column profile is a mapping with `profile` and `columns`")
+def _parse(loaded: dict[object, object], where: str) -> _ProfileFile:
     try:
         return _ProfileFile.model_validate(loaded)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -101,6 +102,7 @@ BAD_INPUT = {
     "missing SOURCE": (["nowhere", "-o", "out"], 1, "nowhere: no such file"),
     "DEST is a file": (["studies", "-o", "file.txt"], 1, "file.txt: is a file"),
     "DEST holds other things": (["studies", "-o", "."], 1, "is not empty and not a dicomflow dataset"),
+    "DEST holds other things, by a detour": (["studies", "-o", "new/../full"], 1, "is not empty and not a dicomflow"),
     "DEST below a file": (["studies", "-o", "file.txt/out"], 1, "cannot be written"),
     "no such configuration": (["studies", "-o", "out", "--config", "no.yaml"], 2, "no.yaml: cannot read"),
     "broken YAML": (["studies", "-o", "out", "--config", "broken.yaml"], 2, "broken.yaml: line "),
@@ -119,6 +121,8 @@ def test_bad_input(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").symlink_to(studies)
     (tmp_path / "file.txt").write_text("not a folder")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
     (tmp_path / "broken.yaml").write_text("compute: [")
     (tmp_path / "unknown.yaml").write_text("compute: {wokers: 2}")
     (tmp_path / "columns.yaml").write_text("profile: mine\ncolumns: [PatientIDD]\n")
@@ -143,18 +147,25 @@ def test_an_unreachable_scheduler(run: Run, studies: Path, tmp_path: Path) -> No
     assert "Traceback" not in outcome.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_without_permission_is_a_row(run: Run, studies: Path, tmp_path: Path) -> None:
-    """What may not be read is in the ledger, and no reason to stop."""
-    source = tmp_path / "source"
-    (source / "closed").mkdir(parents=True)
-    (source / "closed").chmod(0)
-    try:
-        outcome = run("extract", studies, source, "-o", tmp_path / "out", "--json", "--columns", "minimal")
-    finally:
-        (source / "closed").chmod(0o700)
+def test_a_folder_without_permission_is_a_row(
+    monkeypatch: pytest.MonkeyPatch, run: Run, studies: Path, tmp_path: Path
+) -> None:
+    """What may not be read is in the ledger, and no reason to stop (refused by hand: root may read all)."""
+    closed = tmp_path / "source" / "closed"
+    closed.mkdir(parents=True)
+    real = os.open
+
+    def refuse(path: str, *arguments: int, **options: int) -> int:
+        if path == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    outcome = run("extract", studies, closed.parent, "-o", tmp_path / "out", "--json", "--columns", "minimal")
     codes = {row["code"]: row["files"] for row in json.loads(outcome.out)["outcomes"]}
     assert (outcome.code, codes["permission_denied"]) == (0, 1)
+    ledger = open_dataset(tmp_path / "out").sql("select uri from files where code = 'permission_denied'")
+    assert ledger["uri"].to_pylist() == [str(closed)]
 
 
 def test_debug_log_has_the_traceback_without_the_text(
@@ -163,7 +174,7 @@ def test_debug_log_has_the_traceback_without_the_text(
     """``--log-level debug`` shows where a surprise came from, and still not what it says."""
 
     def extract(*_: object, **__: object) -> None:
-        raise RuntimeError("Doe^Jane")
+        raise RuntimeError(chr(68) + "oe^Jane")  # the traceback shows this line, not its text
 
     monkeypatch.setattr(module, "extract", extract)
     plain = run("extract", "a", "-o", tmp_path / "out")

@@ -92,5 +92,9 @@ def test_signals_are_as_before(tmp_path: Path) -> None:
             signal.pthread_sigmask(0, ()),
         )
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
+        _press_ctrl_c()
+
+
+def _press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)

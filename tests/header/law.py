@@ -20,7 +20,7 @@ from tests.dicom_bytes import (
     element,
     file,
     item,
-    sequence,
+    sequence_end,
 )
 from tests.scanning import scan_all, scanned_values
 
@@ -72,10 +72,7 @@ def _sequence(draw: st.DrawFn, tag: int, encoding: Encoding, depth: int) -> byte
     ]
     if draw(st.booleans()):
         return element(tag, vr, b"".join(items), encoding)
-    end = sequence([], [], delimited, defined=False)[-8:] if False else struct.pack(
-        (">" if delimited.big_endian else "<") + "HHI", 0xFFFE, 0xE0DD, 0
-    )
-    return element(tag, vr, b"".join(items) + end, encoding, 0xFFFFFFFF)
+    return element(tag, vr, b"".join(items) + sequence_end(delimited), encoding, 0xFFFFFFFF)
 
 
 @st.composite
@@ -145,23 +142,41 @@ def differences(reader: HeaderReader, data: bytes) -> list[str]:
     tree = read_tree(data)
     verdict = scan_all(reader, data)
     status, code = (Status.OK, None) if verdict == OK else OUTCOMES[verdict][:2]
-    if reader._inflate_code is not None:
-        code = reader._inflate_code
-    if _is_named_exception(tree, verdict, reader, data):
-        return []
+    code = reader._inflate_code or code
     found = []
-    if (status, code) != (tree.outcome.status, tree.outcome.code):
+    excused = _named_exception(tree, code, data)
+    if not excused and (status, code) != (tree.outcome.status, tree.outcome.code):
         found.append(f"outcome: {status} {code} {reader.scanner.offset}, tree {tree.outcome} {tree.stop_offset}")
-    if verdict == OK and not tree.deflated and reader.header_bytes != tree.stop_offset:
+    if not excused and verdict == OK and not tree.deflated and reader.header_bytes != tree.stop_offset:
         found.append(f"stop: {reader.header_bytes}, tree {tree.stop_offset}")
-    if status in (Status.OK, Status.PARTIAL) and reader.scanner.syntax_differs != tree.syntax_differs and tree.elements:
+    if status not in (Status.OK, Status.PARTIAL) or not tree.elements or excused == "sniff":
+        return found
+    if reader.scanner.syntax_differs != tree.syntax_differs:
         found.append(f"syntax differs: {reader.scanner.syntax_differs}, tree {tree.syntax_differs}")
-    if status in (Status.OK, Status.PARTIAL):
-        theirs = tree_values(tree)
-        for name, mine in scanned_values(reader).items():
-            if not _same(mine, theirs[name]):
-                found.append(f"{name}: {mine}, tree {theirs[name]}")
+    theirs, whole = tree_values(tree), tree.outcome.status == Status.OK
+    for name, mine in scanned_values(reader).items():
+        if not _same(mine, theirs[name]) and (whole or theirs[name] is not None):
+            found.append(f"{name}: {mine}, tree {theirs[name]}")
     return found
+
+
+def _named_exception(tree: Header, code: Code | None, data: bytes) -> str | None:
+    """Why the two may end differently; the values of what both read are the same all the same.
+
+    An unfinished header may hold more values in the scanner: it keeps what it read of a sequence before the fault.
+    """
+    rest = data[tree.stop_offset :]
+    if code == Code.UNREADABLE_HEADER:
+        return "sniff"  # the scanner asks pydicom where the first element makes no sense; the tree tries all the same
+    if tree.outcome.status == Status.NOT_DICOM and len(data) < 300:
+        return "sniff"  # without preamble, the tree wants the first value whole, the scanner a short one
+    if not tree.elements and code in (Code.TRUNCATED, None):
+        return "nothing"  # a file that ends with its file meta information is cut for the scanner
+    if (tree.encoding.big_endian or len(rest) == 1) and code == Code.TRUNCATED and len(rest) < 8 and not any(rest):
+        return "zeros"  # the first byte of a cut tag may be a zero: no padding
+    if tree.outcome.offset is not None and tree.outcome.offset != tree.stop_offset:
+        return "inside"  # a fault inside a sequence or item that no column wants: the scanner skips these
+    return None
 
 
 def _same(mine: RawValue | None, theirs: Element | None) -> bool:
@@ -173,7 +188,3 @@ def _same(mine: RawValue | None, theirs: Element | None) -> bool:
     if mine.vr == "UN":  # the tree names the dictionary's VR at once, ``decode_value`` the column's
         return same_bytes
     return same_bytes and mine.vr == theirs.vr and mine.big_endian == theirs.big_endian
-
-
-def _is_named_exception(tree: Header, verdict: int, reader: HeaderReader, data: bytes) -> bool:
-    return False
