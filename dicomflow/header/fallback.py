@@ -7,7 +7,7 @@ Knows no files and no batches.  One of the doors to pydicom.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
@@ -136,18 +136,27 @@ def _tag(dataset: Dataset, step: Step) -> int | None:
 
 def _raw(dataset: Dataset, tag: int) -> bytes | None:
     element = dataset.get_item(tag) if tag in dataset else None
-    value = element.value if element is not None else None
+    return None if element is None else _bytes(element)
+
+
+def _bytes(element: DataElement | RawDataElement) -> bytes | None:
+    """The value field; pydicom has decoded what it needed itself, such as TransferSyntaxUID and SpecificCharacterSet."""
+    value = element.value
+    if _is_raw(element):
+        return bytes(value or b"")
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, MutableSequence) and all(isinstance(one, str) for one in value):
+        return "\\".join(value).encode()
     return value if isinstance(value, bytes) else None
 
 
 def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
     element = dataset.get_item(tag)
-    if element is None or not _is_raw(element) or _is_short(element):
+    if element is None or _is_short(element) or (raw := _bytes(element)) is None:
         return None
     vr = element.VR if element.VR and len(element.VR) == 2 else _vr(tag, scope)
-    return RawValue(element.value or b"", vr, not element.is_little_endian, scope.charset)
+    return RawValue(raw, vr, _is_raw(element) and not element.is_little_endian, scope.charset)
 
 
 def _vr(tag: int, scope: _Scope) -> str:

@@ -124,10 +124,12 @@ class HeaderReader:
         if self._bytes is not self.view:
             self._use(self.buffer)
         self._size, self._stop, self._inflate_code = size, None, None
-        self.verdict = self.scanner.scan(size, at_end)
-        if self.verdict == NEED_MORE:
+        self.verdict = verdict = self.scanner.scan(size, at_end)
+        if verdict == OK:
+            return OK
+        if verdict == NEED_MORE:
             self.needed = self.scanner.needed
-        elif self.verdict == DEFLATED:
+        elif verdict == DEFLATED:
             self._scan_deflated(self.scanner.offset, size, at_end)
         elif self._asks_pydicom() and not at_end:  # pydicom wants to see all of it
             self.verdict, self.needed = NEED_MORE, 4 * size

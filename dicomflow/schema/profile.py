@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def load_profile(name_or_path: str) -> Profile:
     Raises:
         ConfigError: no such profile or file, or an entry is wrong; the message names file, column and what is near.
     """
+    return _load_built_in(name_or_path) if name_or_path in BUILT_IN else _load(name_or_path)
+
+
+@lru_cache(maxsize=len(BUILT_IN))
+def _load_built_in(name: str) -> Profile:
+    """Read once per process: ``read_headers`` on one file must not cost a parse of YAML."""
+    return _load(name)
+
+
+def _load(name_or_path: str) -> Profile:
     specs, name = _load_specs(name_or_path, depth=0)
     columns = {"SOPInstanceUID": make_column("SOPInstanceUID", _KEY)}
     for spec in specs:
