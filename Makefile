@@ -21,10 +21,7 @@ demo: $(VENV)/.installed ## synthetic studies -> dataset -> a first query, in un
 	$(BIN)/dicomflow demo dicomflow-demo
 
 test: $(VENV)/.test ## all tests, with branch coverage (PYTHON=python3.13 for another Python)
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q $(PYTEST)
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=90 | tail -n 25
+	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST)
 
 lint: $(VENV)/.lint ## ruff: style, and formatting
 	$(BIN)/ruff check .

@@ -73,6 +73,8 @@ def build_batch(reader: HeaderReader, facts: RowFacts, files: pa.Table, *, sort:
         reader: its batch is read, not reset.
         facts: one entry per row.
         files: the SourceFiles that ``facts.file`` points into.
+        sort: by study, series and instance number.
+        sort: whether rows are ordered by study, series and instance number; else they stay in the order of reading.
     """
     codes = reader.batch.take_codes()
     decoded = [_decode_column(reader, index, column) for index, column in enumerate(reader.columns)]

@@ -253,7 +253,7 @@ class DistributedCluster:
             if self._scheduler == "in-process":
                 self._local.sync(worker.close, executor_wait=False)
             elif worker.pid is not None:
-                worker.auto_restart = False
+                worker.close_gracefully()  # a nanny starts no other worker in the place of the one that goes
                 with contextlib.suppress(OSError):
                     os.kill(worker.pid, signal.SIGKILL)
 

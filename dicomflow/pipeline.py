@@ -80,7 +80,9 @@ def extract(
     >>> summary.rows                                                            # doctest: +SKIP
     10000
     """
-    run = _Run(_as_list(sources), Layout(Path(os.path.abspath(dest))), _as_config(config, options), progress or _no_progress)
+    run = _Run(
+        _as_list(sources), Layout(Path(os.path.abspath(dest))), _as_config(config, options), progress or _no_progress
+    )
     return run.run()
 
 

@@ -140,7 +140,11 @@ class Dataset:
             connection.execute(f"create view {name} as from {found}{rows}")
         allowed = {name for own in parts.values() for path in own for name in (path, glob.escape(path))}
         connection.execute(f"set allowed_paths = {_quote_all(sorted(allowed))}")
-        for setting in ("enable_external_access = false", "python_enable_replacements = false", "lock_configuration = true"):
+        for setting in (
+            "enable_external_access = false",
+            "python_enable_replacements = false",
+            "lock_configuration = true",
+        ):
             connection.execute(f"set {setting}")
 
 

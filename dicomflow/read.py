@@ -25,9 +25,7 @@ Readable = str | os.PathLike[str] | bytes | bytearray | memoryview
 _BATCH_ROWS = 4096
 
 
-def read_headers(
-    items: Readable | Iterable[Readable], *, columns: str = "standard", errors: str = "raise"
-) -> pa.Table:
+def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standard", errors: str = "raise") -> pa.Table:
     """Read the headers of these files or bytes.
 
     Args:
@@ -50,7 +48,9 @@ def read_headers(
         raise ValueError("errors is 'raise' or 'skip'")
     profile = load_profile(columns)
     collector = _Collector(profile, errors)
-    for number, item in enumerate([items] if isinstance(items, (str, os.PathLike, bytes, bytearray, memoryview)) else items):
+    for number, item in enumerate(
+        [items] if isinstance(items, (str, os.PathLike, bytes, bytearray, memoryview)) else items
+    ):
         collector.add(item, number)
     return collector.finish()
 

@@ -106,7 +106,9 @@ def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
 def run_in_terminal(command: list[str], folder: Path) -> str:
     """What a program prints to a terminal, without what it overwrote."""
     master, slave = pty.openpty()
-    process = subprocess.Popen(command, cwd=folder, stdout=slave, stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "90"})
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=slave, stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "90"}
+    )
     os.close(slave)
     chunks = []
     while True:
@@ -125,7 +127,7 @@ def wait_for(address: str) -> None:
     """Until the page answers."""
     for _ in range(400):
         try:
-            urllib.request.urlopen(address, timeout=1).close()  # noqa: S310 (our own loopback address)
+            urllib.request.urlopen(address, timeout=1).close()
             return
         except OSError:
             time.sleep(0.2)

@@ -19,11 +19,15 @@ MAX_OUTPUT_BYTES = 200_000
 
 def main() -> None:
     """Execute all, one after the other."""
-    os.environ.setdefault("MPLBACKEND", "agg" if "--write" not in sys.argv else "module://matplotlib_inline.backend_inline")
+    os.environ.setdefault(
+        "MPLBACKEND", "agg" if "--write" not in sys.argv else "module://matplotlib_inline.backend_inline"
+    )
     for path in sorted(HERE.glob("*.ipynb")):
         start = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}).execute()
+        NotebookClient(
+            notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
+        ).execute()
         if "--write" in sys.argv:
             write(path, notebook)
         print(f"{path.name}: {len(notebook.cells)} cells, {time.perf_counter() - start:.1f} s")

@@ -5,7 +5,7 @@ dicomflow is strict on purpose (a value that is null with an issue), the issue i
 """
 
 import datetime as dt
-import math
+import struct
 import warnings
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -18,7 +18,14 @@ from pydicom.sequence import Sequence as Items
 
 from dicomflow.schema.column import Column, Step
 
-KEPT_WITH_ISSUE = {"extra_values", "invalid_uid", "embedded_nul", "repeated_tag", "uid_from_file_meta", "transfer_syntax"}
+KEPT_WITH_ISSUE = {
+    "extra_values",
+    "invalid_uid",
+    "embedded_nul",
+    "repeated_tag",
+    "uid_from_file_meta",
+    "transfer_syntax",
+}
 """Issues beside a value that is delivered all the same; the charset ones are compared as text where pydicom agrees."""
 
 
@@ -48,7 +55,7 @@ def assert_equals_pydicom(row: dict[str, Any], dataset: pydicom.FileDataset | No
 
 
 def _comparable(value: Any, column: Column) -> Any:
-    """dicomflow keeps a name as stored; pydicom drops empty component groups at its end (PS3.5 6.2.1.1)."""
+    """Dicomflow keeps a name as stored; pydicom drops empty component groups at its end (PS3.5 6.2.1.1)."""
     if column.vr != "PN" or value is None:
         return value
     return [_without_end(one) for one in value] if column.many else _without_end(value)
@@ -106,6 +113,11 @@ def _number(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda item: None if item is None or item == "" else kind(item)
 
 
+def _float32(item: Any) -> float:
+    """What a float32 column can hold of it."""
+    return float(struct.unpack("<f", struct.pack("<f", float(item)))[0])
+
+
 def _date(item: Any) -> dt.date | None:
     text = str(item).strip(" \0")
     return dt.datetime.strptime(text.replace(".", ""), "%Y%m%d").date() if text else None  # noqa: DTZ007
@@ -127,10 +139,11 @@ def _datetime(item: Any) -> dt.datetime | None:
     return dt.datetime(found.year, found.month, found.day, found.hour, found.minute, found.second, found.microsecond)
 
 
-_TEXT = frozenset("AE AS CS LO LT PN SH ST UC UI UR UT".split())
+_TEXT = frozenset(["AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"])
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("AE", "CS", "LO", "SH"), _stripped),
-    **dict.fromkeys(("DS", "FD", "FL"), _number(float)),
+    **dict.fromkeys(("DS", "FD"), _number(float)),
+    "FL": _number(_float32),
     **dict.fromkeys(("IS", "SL", "UL", "US", "SS", "SV", "UV"), _number(int)),
     "DA": _date,
     "TM": _time,
@@ -143,11 +156,4 @@ def _same(mine: Any, expected: Any) -> bool:
         return True  # an escape left in the text is one that pydicom could not decode
     if isinstance(expected, list):
         return isinstance(mine, list) and len(mine) == len(expected) and all(map(_same, mine, expected))
-    if isinstance(expected, float) and isinstance(mine, float):
-        return math.isclose(mine, expected, rel_tol=0, abs_tol=0) or struct_equal(mine, expected)
     return bool(mine == expected)
-
-
-def struct_equal(mine: float, expected: float) -> bool:
-    """Equal as float32, for columns of VR FL."""
-    return abs(mine - expected) <= abs(expected) * 2**-23

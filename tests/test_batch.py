@@ -53,7 +53,9 @@ def test_rows_are_sorted_by_study_series_and_number():
 
 def test_equal_keys_keep_the_order_of_reading_and_padding_makes_no_difference():
     """A study UID padded otherwise is the same study."""
-    rows = [header(b"%d" % n, study=b"1.1\0" if n % 2 else b"1.1 ", number=b"7 " if n % 3 else b" 7") for n in range(1, 8)]
+    rows = [
+        header(b"%d" % n, study=b"1.1\0" if n % 2 else b"1.1 ", number=b"7 " if n % 3 else b" 7") for n in range(1, 8)
+    ]
     assert build(collect(rows), 7).rows["SOPInstanceUID"].to_pylist() == [str(n) for n in range(1, 8)]
 
 
@@ -74,13 +76,24 @@ def test_a_sort_column_that_is_a_list_is_no_sort_column():
 def test_issues_stay_with_their_row_when_it_moves():
     """Value issues, remarks on the header and values that are too long, each in its own row after sorting."""
     long = element(0x00104000, "UT", b"x" * ((1 << 20) + 1))
-    rows = [header(b"3", number=b"3 ", spacing=b"a\\1 "), header(b"2", number=b"2 "), header(b"1", number=b"1 ", extra=long)]
-    reader = collect(rows, columns_of(*NAMES, "PatientComments"))
-    batch = build(reader, 3, remarks={1: [Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, "")], 0: []}, partial=[1])
-    issues = [
-        None if found is None else [(one["path"], one["code"]) for one in found] for found in batch.rows["issues"].to_pylist()
+    rows = [
+        header(b"3", number=b"3 ", spacing=b"a\\1 "),
+        header(b"2", number=b"2 "),
+        header(b"1", number=b"1 ", extra=long),
     ]
-    assert issues == [[("PatientComments", "out_of_range")], [("TransferSyntaxUID", "transfer_syntax")], [("PixelSpacing", "bad_value")]]
+    reader = collect(rows, columns_of(*NAMES, "PatientComments"))
+    batch = build(
+        reader, 3, remarks={1: [Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, "")], 0: []}, partial=[1]
+    )
+    issues = [
+        None if found is None else [(one["path"], one["code"]) for one in found]
+        for found in batch.rows["issues"].to_pylist()
+    ]
+    assert issues == [
+        [("PatientComments", "out_of_range")],
+        [("TransferSyntaxUID", "transfer_syntax")],
+        [("PixelSpacing", "bad_value")],
+    ]
     assert batch.rows["status"].to_pylist() == ["ok", "partial", "ok"]
     assert batch.rows["PixelSpacing"].to_pylist()[2] == [None, 1.0]
     assert batch.issues == 3
@@ -96,7 +109,10 @@ def test_an_issue_of_a_shared_value_is_in_each_row_that_has_it():
     rows = [header(b"%d" % n, number=b"%d" % n, extra=element(0x00321032, "PN", b"A")) for n in range(10, 60)]
     rows += [header(b"%d" % n, number=b"x%d" % (n % 2)) for n in range(60, 66)]
     batch = build(collect(rows), len(rows))
-    found = [row["issues"] and [(one["path"], one["code"], one["raw"]) for one in row["issues"]] for row in batch.rows.to_pylist()]
+    found = [
+        row["issues"] and [(one["path"], one["code"], one["raw"]) for one in row["issues"]]
+        for row in batch.rows.to_pylist()
+    ]
     assert found[:50] == [None] * 50
     assert sorted(raw for issues in found[50:] for _, _, raw in issues) == ["x0"] * 3 + ["x1"] * 3
 
@@ -132,7 +148,10 @@ def test_a_key_that_cannot_be_typed_gives_no_row():
 
 def test_sequences_are_json_text():
     """An SQ column holds the DICOM JSON of its items."""
-    columns = (KEY, Column("S", "SQ", False, make_column("ReferencedImageSequence").paths, ("ReferencedImageSequence",)))
+    columns = (
+        KEY,
+        Column("S", "SQ", False, make_column("ReferencedImageSequence").paths, ("ReferencedImageSequence",)),
+    )
     data = header(b"1", extra=b"")
     body = sequence(0x00081140, [item(element(0x00081155, "UI", b"1.9\0"))])
     batch = build(collect([data, file(element(0x00080018, "UI", b"2") + body)], columns), 2)

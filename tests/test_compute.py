@@ -16,7 +16,7 @@ import dask
 import psutil
 import pytest
 
-from dicomflow.compute import choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow.compute import Cluster, choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import ComputeConfig, load_config
 from dicomflow.errors import ComputeError, DatasetError
 
@@ -145,14 +145,19 @@ def test_interrupt_does_not_wait_for_tasks(scheduler: str) -> None:
         pressed.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
+    def run(cluster: Cluster) -> None:
+        threading.Timer(1.0, press).start()
+        cluster.map(sleep, [40.0] * 4, name="sleep", done=lambda _: None)
+
     with (
         pytest.raises(KeyboardInterrupt),
         open_cluster(make_config(scheduler=scheduler, workers=2), scheduler) as cluster,
     ):
-        threading.Timer(1.0, press).start()
-        cluster.map(sleep, [40.0] * 4, name="sleep", done=lambda _: None)
-    assert time.monotonic() - pressed[0] < 10
-    busy = [child for child in set(psutil.Process().children(recursive=True)) - children if "spawn_main" in str(cmd(child))]
+        run(cluster)
+    assert time.monotonic() - pressed[0] < 5
+    busy = [
+        child for child in set(psutil.Process().children(recursive=True)) - children if "spawn_main" in str(cmd(child))
+    ]
     assert busy == []
 
 
@@ -205,7 +210,9 @@ def test_cluster_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(distributed, "LocalCluster", refuse)
-    with pytest.raises(ComputeError, match="the local Dask cluster cannot be started: Resource temporarily unavailable"):
+    with pytest.raises(
+        ComputeError, match="the local Dask cluster cannot be started: Resource temporarily unavailable"
+    ):
         open_cluster(make_config(), "processes").__enter__()
 
 
@@ -222,7 +229,11 @@ def test_performance_report(tmp_path: Path) -> None:
 def test_performance_report_that_cannot_be_written(tmp_path: Path, scheduler: str) -> None:
     """A report that will not come is said before the run, not forgotten after it."""
     path = tmp_path / "no" / "report.html"
-    problem = "has no performance report" if scheduler == "threads" else "report.html: the performance report cannot be written"
+    problem = (
+        "has no performance report"
+        if scheduler == "threads"
+        else "report.html: the performance report cannot be written"
+    )
     with pytest.raises(ComputeError, match=problem):
         open_cluster(make_config(performance_report=path), scheduler)
 
@@ -248,7 +259,9 @@ def listening() -> list[tuple[str, int]]:
     found = []
     for process in processes:
         try:
-            found += [(c.laddr.ip, c.laddr.port) for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+            found += [
+                (c.laddr.ip, c.laddr.port) for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN
+            ]
         except psutil.Error:
             continue
     return found

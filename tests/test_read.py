@@ -44,12 +44,21 @@ def compare_files(paths):
 def test_one_file_gives_one_row_with_the_instances_schema(tmp_path):
     """A path and the same bytes give the same row but for where it came from."""
     (tmp_path / "a.dcm").write_bytes(GOOD)
-    for item, source in ((tmp_path / "a.dcm", str(tmp_path / "a.dcm")), (GOOD, "bytes:0"), (memoryview(GOOD), "bytes:0")):
+    for item, source in (
+        (tmp_path / "a.dcm", str(tmp_path / "a.dcm")),
+        (GOOD, "bytes:0"),
+        (memoryview(GOOD), "bytes:0"),
+    ):
         table = read_headers(item)
         assert table.schema.equals(instances_schema(STANDARD), check_metadata=True)
         (row,) = table.to_pylist()
         assert (row["SOPInstanceUID"], row["Modality"], row["source_uri"]) == ("1.2.3", "MR", source)
-        assert (row["source_size"], row["header_bytes"], row["status"], row["issues"]) == (len(GOOD), len(GOOD), "ok", None)
+        assert (row["source_size"], row["header_bytes"], row["status"], row["issues"]) == (
+            len(GOOD),
+            len(GOOD),
+            "ok",
+            None,
+        )
 
 
 def test_rows_come_in_the_order_of_the_items_and_are_not_made_unique():
@@ -83,23 +92,39 @@ def test_skip_leaves_such_items_out():
 
 def test_a_partial_header_says_so():
     """Cut in an element: ``partial``, with what came before."""
-    (row,) = read_headers(file(KEY + element(0x00080060, "CS", b"MR") + element(0x00100020, "LO", b"P", length=9))).to_pylist()
+    (row,) = read_headers(
+        file(KEY + element(0x00080060, "CS", b"MR") + element(0x00100020, "LO", b"P", length=9))
+    ).to_pylist()
     assert (row["status"], row["Modality"], row["PatientID"]) == ("partial", "MR", None)
 
 
 def test_issues_land_beside_their_row():
     """Issues of values and of the header as a whole are in the row they belong to, and only there."""
-    bad = file(element(0x00080018, "UI", b"1.2.4\0") + element(0x00080020, "DA", b"20200230"), syntax=b"1.2.840.10008.1.2\0")
+    bad = file(
+        element(0x00080018, "UI", b"1.2.4\0") + element(0x00080020, "DA", b"20200230"), syntax=b"1.2.840.10008.1.2\0"
+    )
     good, issues = read_headers([GOOD, bad])["issues"].to_pylist()
     assert good is None
-    assert {(issue["path"], issue["code"]) for issue in issues} == {("TransferSyntaxUID", "transfer_syntax"), ("StudyDate", "bad_value")}
+    assert {(issue["path"], issue["code"]) for issue in issues} == {
+        ("TransferSyntaxUID", "transfer_syntax"),
+        ("StudyDate", "bad_value"),
+    }
 
 
 def test_values_are_typed():
     """Dates, times, numbers and lists arrive as such."""
-    body = KEY + element(0x00080020, "DA", b"20200131") + element(0x00080030, "TM", b"1230") + element(0x00280030, "DS", b"0.5\\.25")
+    body = (
+        KEY
+        + element(0x00080020, "DA", b"20200131")
+        + element(0x00080030, "TM", b"1230")
+        + element(0x00280030, "DS", b"0.5\\.25")
+    )
     (row,) = read_headers(file(body)).to_pylist()
-    assert (row["StudyDate"], row["StudyTime"], row["PixelSpacing"]) == (dt.date(2020, 1, 31), dt.time(12, 30), [0.5, 0.25])
+    assert (row["StudyDate"], row["StudyTime"], row["PixelSpacing"]) == (
+        dt.date(2020, 1, 31),
+        dt.time(12, 30),
+        [0.5, 0.25],
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -35,7 +35,9 @@ def test_totals_are_sums() -> None:
 
 def test_summary_adds_up() -> None:
     """Files are the sum over outcomes, rows those of ok and partial; seconds count no stage twice."""
-    summary = RunSummary.from_totals(make_totals(), stages={"list": 1.0, "scan": 4.0, "tasks": 3.0, "publish": 0.5}, **ABOUT)
+    summary = RunSummary.from_totals(
+        make_totals(), stages={"list": 1.0, "scan": 4.0, "tasks": 3.0, "publish": 0.5}, **ABOUT
+    )
     assert summary.files == sum(count for _, _, count in summary.outcomes) == 9
     assert summary.outcomes == (("ok", None, 7), ("failed", "io_error", 1), ("partial", "truncated", 1))
     assert (summary.rows, summary.failed, summary.failed_share) == (8, 1, 1 / 9)

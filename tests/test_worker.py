@@ -153,7 +153,11 @@ def test_files_that_cannot_be_opened(scan: Scan, put: Put, tmp_path: Path, monke
 
 def test_read_error(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fails costs the file it fails on, at the first read and at a later one."""
-    first, second, good = put("first", make_file("1")), put("second", make_file("2", blob=90_000)), put("good", make_file("3"))
+    first, second, good = (
+        put("first", make_file("1")),
+        put("second", make_file("2", blob=90_000)),
+        put("good", make_file("3")),
+    )
     numbers = {os.stat(path).st_ino for path in (first, second)}
 
     def guard(real: Callable[..., int], bad: set[int]) -> Callable[..., int]:
@@ -262,7 +266,11 @@ def first_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_first_read_follows_the_headers(scan: Scan, put: Put, first_reads: list[int]) -> None:
     """One long header makes it larger at once, many short ones make it small again; a giant one never makes it huge."""
-    giant, long, short = put("g", make_file("1", blob=6_000_000)), put("l", make_file("2", blob=50_000)), put("s", make_file("3"))
+    giant, long, short = (
+        put("g", make_file("1", blob=6_000_000)),
+        put("l", make_file("2", blob=50_000)),
+        put("s", make_file("3")),
+    )
     scan([short, long, *[short] * 600], header__prefix_bytes=4096)
     assert first_reads[:2] == [4096, 4096] and first_reads[2] > 50_000 and first_reads[-1] == 4096
     assert sorted(first_reads[2:], reverse=True) == first_reads[2:]
@@ -344,7 +352,9 @@ def test_batches_bound_memory(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPa
 def test_no_key(scan: Scan, put: Put) -> None:
     """Without a SOP Instance UID, or with one that is no text, a file has a ledger row and no other."""
     odd = make_file("1.2").replace(encode(0x00080018, "UI", b"1.2"), encode(0x00080018, "US", b"\x01\x00\x02\x00"))
-    done = scan([put("none", make_file(None)), put("empty", make_file("")), put("good", make_file("1")), put("odd", odd)])
+    done = scan(
+        [put("none", make_file(None)), put("empty", make_file("")), put("good", make_file("1")), put("odd", odd)]
+    )
     for name in ("none", "empty", "odd"):
         assert done.outcome(name)[:2] == ("failed", "missing_sop_instance_uid")
         assert done.ledger[name]["SOPInstanceUID"] is None

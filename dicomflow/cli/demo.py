@@ -65,7 +65,7 @@ def command(folder: Path) -> int:
     console.print(_step(f"dicomflow extract {_path(studies)} -o {_path(dataset)}"))
     console.print(render_summary(run_extract((str(studies),), str(dataset), load_config(None, {}), quiet=False)))
     console.print(Text())
-    console.print(_step(f'dicomflow.open_dataset({str(dataset)!r}).sql(...)'))
+    console.print(_step(f"dicomflow.open_dataset({str(dataset)!r}).sql(...)"))
     console.print(Text(QUERY, style="dim"))
     console.print(render_table(open_dataset(dataset).sql(QUERY)))
     console.print(Text())
@@ -164,5 +164,7 @@ def _next_steps(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _example_file(studies: Path) -> Path:
     """A file to look at; there is always one."""
-    found = (Path(root) / name for root, _, names in os.walk(studies) for name in sorted(names) if name.endswith(".dcm"))
+    found = (
+        Path(root) / name for root, _, names in os.walk(studies) for name in sorted(names) if name.endswith(".dcm")
+    )
     return next(found, studies)

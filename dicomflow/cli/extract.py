@@ -73,7 +73,9 @@ class Options(TypedDict):
 @click.option("--max-failed", type=parse_share, metavar="SHARE", help="Exit with 3 if more files fail: 0.05 or 5%.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; only errors.")
-@click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="Log to stderr from here up.")
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="warning", show_default=True, help="Log to stderr from here up."
+)
 @click.option("--log-json", is_flag=True, help="One JSON object per log line.")
 @click.option("--no-dashboard", is_flag=True, help="Start no Dask dashboard.")
 @click.pass_obj
@@ -108,9 +110,7 @@ def command(session: Session | None, sources: tuple[str, ...], dest: str, **opti
     return judge(summary, config)
 
 
-def run_extract(
-    sources: tuple[str, ...], dest: str, config: Config, *, quiet: bool, plain: bool = False
-) -> RunSummary:
+def run_extract(sources: tuple[str, ...], dest: str, config: Config, *, quiet: bool, plain: bool = False) -> RunSummary:
     """``extract`` with somebody who watches, and who may press Ctrl-C."""
     watcher = make_watcher(quiet=quiet, plain=plain)
     with leave_on_interrupt(partial(_say_what_is_left, dest)), watcher:

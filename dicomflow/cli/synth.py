@@ -49,7 +49,10 @@ def command(
       dicomflow synth scans --kinds ct,mr --seed 7
     """
     work = partial(write_studies, dest, files=files, kinds=_split(kinds), workers=workers or os.cpu_count() or 1)
-    with leave_on_interrupt(lambda: f"stopped; {dest} holds what was written so far"), watch_folder(dest, files, quiet=quiet):
+    with (
+        leave_on_interrupt(lambda: f"stopped; {dest} holds what was written so far"),
+        watch_folder(dest, files, quiet=quiet),
+    ):
         summary = work(seed=int(request["seed"]), corrupt=request["corrupt"])
     if as_json:
         print_json({**_numbers(summary), "dest": str(dest)})

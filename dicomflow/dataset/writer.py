@@ -60,18 +60,22 @@ def _conform(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def _write(rows: pa.Table, schema: pa.Schema, path: Path, config: DatasetConfig) -> None:
     stored = pa.schema([field.with_type(rows.schema.field(index).type) for index, field in enumerate(schema)])
-    with pq.ParquetWriter(
-        path,
-        stored,
-        compression="zstd",
-        compression_level=config.compression_level,
-        write_batch_size=16_384,  # Arrow's 1,024 rows at a time costs a quarter more
-        use_dictionary=[name for name in schema.names if name not in DISTINCT_COLUMNS],
-        write_page_index=True,
-        write_page_checksum=True,
-        store_schema=False,
-        bloom_filter_options=_bloom_filter(rows, config),
-    ) as writer:
+    # a sink of our own is closed, and gives its space back, even where the writer cannot be closed
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pq.ParquetWriter(
+            sink,
+            stored,
+            compression="zstd",
+            compression_level=config.compression_level,
+            write_batch_size=16_384,  # Arrow's 1,024 rows at a time costs a quarter more
+            use_dictionary=[name for name in schema.names if name not in DISTINCT_COLUMNS],
+            write_page_index=True,
+            write_page_checksum=True,
+            store_schema=False,
+            bloom_filter_options=_bloom_filter(rows, config),
+        ) as writer,
+    ):
         writer.write_table(rows.cast(stored) if rows.schema != stored else rows, config.row_group_rows)
         writer.add_key_value_metadata(_key_values(schema))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import MutableSequence, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
 from dicomflow.model import RawValue
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
-_TEXT_VRS = frozenset("AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT".split())
+_TEXT_VRS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
 
 
 class FallbackHeader(NamedTuple):
@@ -45,7 +47,7 @@ def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader 
         warnings.simplefilter("ignore")
         try:
             return _read(data, columns)
-        except Exception:  # pydicom raises nearly anything on broken input: all of it means "cannot"
+        except Exception:  # noqa: BLE001  pydicom raises nearly anything on broken input: all of it means "cannot"
             return None
 
 
@@ -62,19 +64,21 @@ def _read(data: bytes, columns: Sequence[Column]) -> FallbackHeader:
 
 
 def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
-    if any(_is_short(dataset.get_item(tag)) for tag in dataset.keys()):
+    tags = list(dataset.keys())  # a Dataset iterates over its elements, which would convert them
+    if any(_is_short(dataset.get_item(tag)) for tag in tags):
         return False
     rest = data[stop : stop + 8]
     if len(rest) < 8:
         return not rest.strip(b"\0")
-    order = "little" if dataset.original_encoding[1] else "big"
-    return int.from_bytes(rest[:2], order) << 16 | int.from_bytes(rest[2:4], order) >= _STOP_TAG  # type: ignore[arg-type]
+    order: Literal["little", "big"] = "little" if dataset.original_encoding[1] else "big"
+    tag = int.from_bytes(rest[:2], order) << 16 | int.from_bytes(rest[2:4], order)
+    return tag >= _STOP_TAG
 
 
 def _is_short(element: DataElement | RawDataElement | None) -> bool:
     if element is None or not _is_raw(element) or element.length == 0xFFFFFFFF:
         return False
-    return len(element.value or b"") < element.length
+    return bool(len(element.value or b"") < element.length)
 
 
 def _is_raw(element: DataElement | RawDataElement) -> TypeGuard[RawDataElement]:
@@ -146,6 +150,8 @@ def _bytes(element: DataElement | RawDataElement) -> bytes | None:
         return bytes(value or b"")
     if isinstance(value, str):
         return value.encode()
+    if isinstance(value, int) and element.VR == "US":  # PixelRepresentation; ``_raw_value`` calls it little endian
+        return value.to_bytes(2, "little")
     if isinstance(value, MutableSequence) and all(isinstance(one, str) for one in value):
         return "\\".join(value).encode()
     return value if isinstance(value, bytes) else None

@@ -264,9 +264,7 @@ class Interner:
             entry >= 0
             and self.entry_length[entry] == length
             and self.entry_context[entry] == context
-            and memcmp(
-                cython.address(self.arena[self.entry_offset[entry]]), cython.address(self.buf[offset]), length
-            )
+            and memcmp(cython.address(self.arena[self.entry_offset[entry]]), cython.address(self.buf[offset]), length)
             == 0
         ):
             return self.entry_code[entry]
@@ -304,9 +302,7 @@ class Interner:
         return self.entry_code[entry]
 
     @cython.cfunc
-    def _hash(
-        self, offset: cython.longlong, length: cython.longlong, seed: cython.ulonglong
-    ) -> cython.ulonglong:
+    def _hash(self, offset: cython.longlong, length: cython.longlong, seed: cython.ulonglong) -> cython.ulonglong:
         """A multiply-and-fold hash, eight bytes at a time; collisions only cost time, bytes are always compared."""
         value: cython.ulonglong = seed ^ (cython.cast(cython.ulonglong, length) * _MIX_1)
         word: cython.ulonglong

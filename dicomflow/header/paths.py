@@ -226,7 +226,7 @@ def _vr_number(vr: str) -> int:
 
 
 def _ints(values: object) -> Ints:
-    return np.array(list(values) or [0], np.int32)  # type: ignore[call-overload, no-any-return]
+    return np.array(list(values) or [0], np.int32)  # type: ignore[call-overload]
 
 
 @lru_cache(maxsize=1)

@@ -51,7 +51,9 @@ class UnsupportedScanner:
         element = int.from_bytes(head[2:4], "big" if big else "little")
         if not self._known[0 if group == 2 else 1, element]:
             return False
-        return (head[4:6].isalpha() and head[4:6].isupper()) or (not big and int.from_bytes(head[4:8], "little") <= 1024)
+        return (head[4:6].isalpha() and head[4:6].isupper()) or (
+            not big and int.from_bytes(head[4:8], "little") <= 1024
+        )
 
 
 class PlainInterner:

@@ -101,18 +101,19 @@ class HeaderReader:
         self.needed = 0
         self.by_pydicom = False
         self.has_remarks = False  # ``remarks`` of the header accepted last are not empty
+        self.buffer = bytearray()
         self._size = 0
         self._stop: int | None = None
         self._inflate_code: Code | None = None
         self._borrowed_key = False
+        self.buffer = bytearray()
         self.grow(prefix_bytes)
 
     def grow(self, size: int) -> None:
         """A larger buffer; what was read stays in it."""
         grown = bytearray(size)
-        if hasattr(self, "buffer"):
-            kept = min(size, len(self.buffer))
-            grown[:kept] = self.buffer[:kept]
+        kept = min(size, len(self.buffer))
+        grown[:kept] = self.buffer[:kept]
         self.buffer = grown
         self.view = memoryview(grown)
         self._bytes = self.view

@@ -570,9 +570,7 @@ class Scanner:
                         return -1
 
     @cython.cfunc
-    def _end(
-        self, pos: cython.longlong, end: cython.longlong, depth: cython.int, big: cython.bint
-    ) -> cython.longlong:
+    def _end(self, pos: cython.longlong, end: cython.longlong, depth: cython.int, big: cython.bint) -> cython.longlong:
         """No further element fits: the end of the data set, or a fault."""
         if pos == end:
             return pos

@@ -73,7 +73,9 @@ def _iter_element(element: Element, depth: int, *, repeated: bool) -> Iterator[E
             yield from _iter_item(item, depth + 1)
         return
     if _is_bulk(element):
-        yield _row(element, depth, f"<{format_bytes(len(value))}>" if value else NULL, is_value=False, repeated=repeated)
+        yield _row(
+            element, depth, f"<{format_bytes(len(value))}>" if value else NULL, is_value=False, repeated=repeated
+        )
         return
     decoded = _decode(element)
     text, is_value = _format_value(decoded.value)
@@ -91,7 +93,9 @@ def _row(
     issues = [_mark(code, raw) for code, raw in (decoded.issues if decoded else ())]
     if repeated:
         issues.append(_mark(IssueCode.REPEATED_TAG, ""))
-    return ElementRow(depth, format_tag(element.tag), harmless(element.vr), _name(element), text, is_value, tuple(issues))
+    return ElementRow(
+        depth, format_tag(element.tag), harmless(element.vr), _name(element), text, is_value, tuple(issues)
+    )
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -126,7 +130,9 @@ def _column_tag(column: Column) -> str:
 def _is_bulk(element: Element) -> bool:
     """VRs that are no columns, by the file or by the dictionary; SQ here is a sequence that could not be walked."""
     entry = entry_for_tag(element.tag)
-    return element.vr not in ARROW_TYPES or element.vr == "SQ" or (entry is not None and entry.vrs[0] not in ARROW_TYPES)
+    return (
+        element.vr not in ARROW_TYPES or element.vr == "SQ" or (entry is not None and entry.vrs[0] not in ARROW_TYPES)
+    )
 
 
 def _decode(element: Element) -> Decoded:

@@ -21,7 +21,9 @@ from dicomflow.dictionary import entry_for_keyword
 from dicomflow.errors import ConfigError
 
 _STEP = re.compile(r"(?P<keyword>[A-Z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6})\])?\Z")
-_PRIVATE = re.compile(r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6})\])?\Z')
+_PRIVATE = re.compile(
+    r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6})\])?\Z'
+)
 _SEPARATOR = re.compile(r"\.(?![^(]*\))")
 
 MAX_PATH_STEPS = 8
@@ -110,7 +112,7 @@ def _parse_step(part: str, text: str) -> Step:
         return Step(tag, _item(found["item"]), found["creator"])
     found = _STEP.match(part)
     if not found:
-        raise ConfigError(f"path {text!r}: cannot read {part!r}; write Keyword, Keyword[0] or (0019,\"CREATOR\",0C)")
+        raise ConfigError(f'path {text!r}: cannot read {part!r}; write Keyword, Keyword[0] or (0019,"CREATOR",0C)')
     entry = entry_for_keyword(found["keyword"])
     if entry is None:
         raise ConfigError(f"path {text!r}: {found['keyword']!r} is not a DICOM keyword")

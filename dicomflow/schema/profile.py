@@ -30,7 +30,10 @@ from dicomflow.yamlfile import read_yaml_mapping
 
 BUILT_IN = ("minimal", "standard")
 RESERVED = frozenset(
-    ["SOPInstanceUID", "source_uri", "source_member", "source_size", "source_mtime", "header_bytes", "header_digest", "status", "issues"]
+    (
+        *("SOPInstanceUID", "source_uri", "source_member", "source_size", "source_mtime"),
+        *("header_bytes", "header_digest", "status", "issues"),
+    )
 )
 MAX_COLUMNS = 4096
 MAX_EXTENDS = 3

@@ -117,4 +117,4 @@ def _encode(dataset: Dataset) -> bytes:
     stream = DicomBytesIO()
     stream.is_little_endian, stream.is_implicit_VR = True, False
     write_dataset(stream, dataset)
-    return stream.getvalue()
+    return bytes(stream.getvalue())

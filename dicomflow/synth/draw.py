@@ -30,7 +30,7 @@ class Draw:
 
     def __init__(self, *key: Key) -> None:
         """Start the stream that belongs to ``key``."""
-        self._random = random.Random(_digest(key, 32))
+        self._random = random.Random(_digest(key, 32))  # noqa: S311 (repeatable by seed, which is the point)
 
     def unit(self) -> float:
         """A number in [0, 1)."""

@@ -1,7 +1,7 @@
 """Files to measure on, timers, and the table of ratios at the end.
 
-    make bench                       10,000 and 100,000 files
-    make bench FILES=2000 MANY=20000
+make bench                       10,000 and 100,000 files
+make bench FILES=2000 MANY=20000
 """
 
 from __future__ import annotations

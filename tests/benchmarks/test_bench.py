@@ -59,9 +59,7 @@ def test_scanner(benchmark: Any, few: Path) -> None:
         scanned_elements=reader.scanner.elements * SCANS,
     )
     scan = reader.scanner.scan
-    benchmark.pedantic(
-        lambda: [scan(len(data), True) for _ in range(SCANS)], rounds=ROUNDS, warmup_rounds=1
-    )
+    benchmark.pedantic(lambda: [scan(len(data), True) for _ in range(SCANS)], rounds=ROUNDS, warmup_rounds=1)
 
 
 @pytest.mark.benchmark(group="script", timer=cpu_of_children)

@@ -13,7 +13,52 @@ import dask.bag
 import pandas as pd
 import pydicom
 
-ATTRIBUTES = ["SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "PatientAge", "PatientWeight", "StudyDate", "StudyTime", "StudyDescription", "AccessionNumber", "Modality", "Manufacturer", "ManufacturerModelName", "StationName", "InstitutionName", "SeriesNumber", "SeriesDescription", "SeriesDate", "ProtocolName", "BodyPartExamined", "PatientPosition", "InstanceNumber", "AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ImageType", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "SliceLocation", "Rows", "Columns", "BitsAllocated", "RepetitionTime", "EchoTime", "FlipAngle", "MagneticFieldStrength"]
+ATTRIBUTES = [
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientWeight",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "AccessionNumber",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StationName",
+    "InstitutionName",
+    "SeriesNumber",
+    "SeriesDescription",
+    "SeriesDate",
+    "ProtocolName",
+    "BodyPartExamined",
+    "PatientPosition",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "ContentDate",
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SliceLocation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "RepetitionTime",
+    "EchoTime",
+    "FlipAngle",
+    "MagneticFieldStrength",
+]
 
 
 def read_one(path: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_summary_for_people(run: Run, studies: Path, tmp_path: Path) -> None:
 
 def test_advice_works(run: Run, studies: Path, tmp_path: Path) -> None:
     """The pandas line and the SQL line of the summary run as they are printed, even where DEST holds quotes."""
-    dest = tmp_path / "it's \"new\""
+    dest = tmp_path / 'it\'s "new"'
     out = run("extract", studies, "-o", dest, "--columns", "minimal").out
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if line.startswith(("pandas", "SQL")))
     script = f"import duckdb, pandas as pd\nprint(len({lines['pandas']}), len({lines['SQL']}.fetchall()))"
@@ -114,9 +114,7 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("name", list(BAD_INPUT))
-def test_bad_input(
-    monkeypatch: pytest.MonkeyPatch, run: Run, studies: Path, tmp_path: Path, name: str
-) -> None:
+def test_bad_input(monkeypatch: pytest.MonkeyPatch, run: Run, studies: Path, tmp_path: Path, name: str) -> None:
     """Each fault of the user's is one clear line on stderr, nothing on stdout, and its exit code."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies").symlink_to(studies)

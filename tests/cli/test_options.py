@@ -9,7 +9,8 @@ from dicomflow.cli.options import parse_share
 
 
 @pytest.mark.parametrize(
-    ("text", "share"), [("0", 0), ("1", 1), ("0.05", 0.05), ("5%", 0.05), ("100%", 1), (" 2.5 % ", 0.025), ("1e-3", 0.001)]
+    ("text", "share"),
+    [("0", 0), ("1", 1), ("0.05", 0.05), ("5%", 0.05), ("100%", 1), (" 2.5 % ", 0.025), ("1e-3", 0.001)],
 )
 def test_shares(text: str, share: float) -> None:
     """Per cent or a number from 0 to 1."""

@@ -14,7 +14,9 @@ from .conftest import Run
 
 def test_numbers(run: Run, tmp_path: Path) -> None:
     """As many files as asked for, of the kinds asked for, with the share of faults asked for."""
-    outcome = run("synth", tmp_path / "s", "--files", 40, "--corrupt", "10%", "--kinds", "mg, us", "--workers", 1, "--json")
+    outcome = run(
+        "synth", tmp_path / "s", "--files", 40, "--corrupt", "10%", "--kinds", "mg, us", "--workers", 1, "--json"
+    )
     summary = json.loads(outcome.out)
     assert outcome.code == 0
     assert summary["files"] == 40 == count_files(tmp_path / "s") == sum(summary["kinds"].values())
@@ -35,7 +37,11 @@ def test_workers_write_the_same(run: Run, tmp_path: Path) -> None:
     for workers in (1, 2):
         assert run("synth", tmp_path / str(workers), "--files", 30, "--workers", workers, "--quiet").code == 0
     contents = [
-        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()}
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
         for name in ("1", "2")
     ]
     assert contents[0] == contents[1]

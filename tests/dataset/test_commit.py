@@ -33,7 +33,11 @@ class Crash(BaseException):
 def snapshot(layout: Layout) -> dict[str, Any]:
     """What readers see."""
     rows = {
-        name: sorted(row.get("source_uri") or row["uri"] for part in layout.parts(name) for row in pq.read_table(part).to_pylist())
+        name: sorted(
+            row.get("source_uri") or row["uri"]
+            for part in layout.parts(name)
+            for row in pq.read_table(part).to_pylist()
+        )
         for name in TABLES
     }
     return {**rows, "description": read_description(layout)}
@@ -46,7 +50,9 @@ def published(layout: Layout, stage: Stage) -> Layout:
     stage(layout.staging("run1"), "gone", [{"uri": "/gone", "SOPInstanceUID": "9"}])
     stage(layout.staging("run1") / "x", "c", OLD)
     (layout.staging("run1") / "conflicts").mkdir()
-    os.replace(layout.staging("run1") / "x" / "instances" / "c-0.parquet", layout.staging("run1") / "conflicts" / "c.parquet")
+    os.replace(
+        layout.staging("run1") / "x" / "instances" / "c-0.parquet", layout.staging("run1") / "conflicts" / "c.parquet"
+    )
     publish(layout, "run1", {"format": "1", "n": 1}, {"run_id": "run1"})
     stage(layout.staging("run2"), "same", NEW)
     stage(layout.staging("run2"), "come", [{"uri": "/come", "SOPInstanceUID": "4"}])
@@ -100,7 +106,9 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, step: int, *, after: bool) -> Iter
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", guard("replace", os.replace))
-        patch.setattr(os, "fsync", guard("fsync", lambda _: None))  # a step that may be the last; the disk may take its time
+        patch.setattr(
+            os, "fsync", guard("fsync", lambda _: None)
+        )  # a step that may be the last; the disk may take its time
         patch.setattr(pathlib.Path, "unlink", guard("unlink", pathlib.Path.unlink))
         patch.setattr(shutil, "rmtree", guard("rmtree", shutil.rmtree))
         yield made
@@ -174,7 +182,9 @@ def test_stopped_half_way_says_so(published: Layout, monkeypatch: pytest.MonkeyP
     """An error after the record is no CommitFailed: the record stays, and the next run completes it."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail_once_for("come-0.parquet"))
-        with pytest.raises(DatasetError, match="publishing stopped: Input/output error; run again to complete it") as caught:
+        with pytest.raises(
+            DatasetError, match="publishing stopped: Input/output error; run again to complete it"
+        ) as caught:
             publish_new(published)
     assert not isinstance(caught.value, CommitFailed) and published.publish_record.exists()
     assert redo(published) is True and snapshot(published) == AFTER

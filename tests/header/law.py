@@ -57,7 +57,9 @@ def _element(draw: st.DrawFn, tag: int, encoding: Encoding, depth: int) -> bytes
     return element(tag, vr, value, encoding)
 
 
-_texts = st.sampled_from([b"", b" ", b"1.5\\2.5 ", b"MR", b"1.2.3\0", b"20200131", b"ISO_IR 100", b"A^B", b"12", b"\xfcber"])
+_texts = st.sampled_from(
+    [b"", b" ", b"1.5\\2.5 ", b"MR", b"1.2.3\0", b"20200131", b"ISO_IR 100", b"A^B", b"12", b"\xfcber"]
+)
 
 
 @st.composite
@@ -170,7 +172,7 @@ def _named_exception(tree: Header, code: Code | None, data: bytes) -> str | None
         return "sniff"  # the scanner asks pydicom where the first element makes no sense; the tree tries all the same
     if tree.outcome.status == Status.NOT_DICOM and len(data) < 300:
         return "sniff"  # without preamble, the tree wants the first value whole, the scanner a short one
-    if not tree.elements and code in (Code.TRUNCATED, None):
+    if not tree.elements and (code in (Code.TRUNCATED, None) or tree.outcome.code == Code.UNREADABLE_HEADER):
         return "nothing"  # a file that ends with its file meta information is cut for the scanner
     if (tree.encoding.big_endian or len(rest) == 1) and code == Code.TRUNCATED and len(rest) < 8 and not any(rest):
         return "zeros"  # the first byte of a cut tag may be a zero: no padding

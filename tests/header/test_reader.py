@@ -19,7 +19,9 @@ def reader(**limits):
 
 def test_the_loop_of_the_docstring_reads_a_file_in_pieces():
     """Prefix, NEED_MORE, grow, read on; the row is that of the whole file."""
-    data = file(KEY + element(0x00080060, "CS", b"MR") + element(0x00204000, "UT", bytes(9000)) + element(STOP, "OW", b""))
+    data = file(
+        KEY + element(0x00080060, "CS", b"MR") + element(0x00204000, "UT", bytes(9000)) + element(STOP, "OW", b"")
+    )
     one = reader(prefix_bytes=256)
     size = min(256, len(data))
     one.view[:size] = data[:size]
@@ -31,7 +33,7 @@ def test_the_loop_of_the_docstring_reads_a_file_in_pieces():
         one.view[size:more] = data[size:more]
         size = more
     assert (one.accept(), rounds, take_row(one)["Modality"].raw) == (None, 1, b"MR")
-    assert one.header == data[: -12]
+    assert one.header == data[:-12]
 
 
 def test_every_verdict_has_an_outcome():
@@ -89,7 +91,7 @@ def test_giving_up_does_not_hide_a_fault():
 
 
 def test_a_broken_deflated_header_keeps_what_the_scanner_read():
-    """pydicom cannot be asked about inflated bytes: the scanner's values stand."""
+    """Pydicom cannot be asked about inflated bytes: the scanner's values stand."""
     one = reader()
     outcome = feed(one, file(deflated(KEY + element(0x00080060, "CS", b"MR") + sequence_end()), syntax=DEFLATED_UID))
     assert (outcome.status, outcome.code, one.by_pydicom) == (Status.PARTIAL, Code.BAD_ELEMENT, False)

@@ -60,7 +60,9 @@ def simple(encoding=EXPLICIT):
 def nested(encoding=EXPLICIT, value=b"0.5\\0.5 ", **layout):
     """SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing."""
     inner_layout = {"defined": layout.get("defined", True)}
-    inner = sequence(MEASURES, [item(element(SPACING, "DS", value, encoding), encoding, **inner_layout)], encoding, **layout)
+    inner = sequence(
+        MEASURES, [item(element(SPACING, "DS", value, encoding), encoding, **inner_layout)], encoding, **layout
+    )
     return sequence(SHARED, [item(inner, encoding, **inner_layout)], encoding, **layout)
 
 
@@ -85,7 +87,11 @@ WHOLE = {
     "meta without preamble": meta()[132:] + simple() + nested() + pixels(),
     "deflated": file(deflated(simple() + nested() + pixels()), syntax=DEFLATED_UID),
     "command set first": file(
-        element(0, "UL", b"\x0c\0\0\0", IMPLICIT) + element(0x00000002, "UI", b"1.2\0", IMPLICIT) + simple() + nested() + pixels()
+        element(0, "UL", b"\x0c\0\0\0", IMPLICIT)
+        + element(0x00000002, "UI", b"1.2\0", IMPLICIT)
+        + simple()
+        + nested()
+        + pixels()
     ),
 }
 
@@ -109,7 +115,13 @@ def test_every_layout_gives_the_same_values(name):
 
 @pytest.mark.parametrize(
     ("declared", "encoding"),
-    [(IMPLICIT_UID, EXPLICIT), (EXPLICIT_UID, IMPLICIT), (EXPLICIT_UID, BIG), (BIG_UID, EXPLICIT), (DEFLATED_UID, EXPLICIT)],
+    [
+        (IMPLICIT_UID, EXPLICIT),
+        (EXPLICIT_UID, IMPLICIT),
+        (EXPLICIT_UID, BIG),
+        (BIG_UID, EXPLICIT),
+        (DEFLATED_UID, EXPLICIT),
+    ],
 )
 def test_what_is_there_wins_over_what_is_declared(declared, encoding):
     """A data set that is encoded otherwise than its transfer syntax says is read as it is, with an issue."""
@@ -189,7 +201,13 @@ def test_no_sop_instance_uid_no_row():
 def test_what_is_not_dicom_is_told_apart():
     """An empty file, texts, zeros, and 132 bytes with another magic are not DICOM."""
     assert read_one(b"").code == "empty_file"
-    for data in (b"x", b"Hello, world. " * 50, bytes(500), bytes(128) + b"DICN" + simple(), b"\x08\0\xfe\x7fUI\x02\0ab"):
+    for data in (
+        b"x",
+        b"Hello, world. " * 50,
+        bytes(500),
+        bytes(128) + b"DICN" + simple(),
+        b"\x08\0\xfe\x7fUI\x02\0ab",
+    ):
         assert read_one(data).code == "no_dicom_header"
 
 
@@ -226,7 +244,9 @@ def test_a_cut_at_any_byte_never_passes_for_whole(name):
             undetected += 1
             assert reader.header_bytes == size, "an undetected cut ends exactly between two elements"
     elements = 5  # key, Modality, PatientID, Rows, the sequence
-    assert undetected == (0 if name == "deflated" else elements), "a deflate stream says where it ends, all else does not"
+    assert undetected == (0 if name == "deflated" else elements), (
+        "a deflate stream says where it ends, all else does not"
+    )
 
 
 def test_a_cut_inside_the_stop_tag_is_a_cut():
@@ -291,7 +311,10 @@ def test_a_wrong_length_in_a_wanted_sequence_costs_the_sequence_only(encoding, w
     broken = sequence(SHARED, [item(inner, encoding)], encoding)
     read = read_one(file(simple(encoding) + broken + pixels(encoding), syntax=SYNTAX[encoding]), *NAMES)
     assert (read.code, read.raw(PATH), read.raw("Modality")) == ("bad_length", None, b"MR")
-    assert (read.by_pydicom, read.header_bytes) == (False, len(meta(syntax=SYNTAX[encoding]) + simple(encoding) + broken))
+    assert (read.by_pydicom, read.header_bytes) == (
+        False,
+        len(meta(syntax=SYNTAX[encoding]) + simple(encoding) + broken),
+    )
 
 
 def test_what_follows_a_broken_sequence_is_read():
@@ -390,7 +413,9 @@ def test_a_zlib_header_before_the_deflate_stream_is_tolerated():
 def test_a_missing_sequence_delimiter_at_the_end_of_what_holds_it_is_tolerated(encoding):
     """The item's length says where its last sequence ends."""
     inner = element(MEASURES, "SQ", item(element(SPACING, "DS", b"1\\2 ", encoding), encoding), encoding, 0xFFFFFFFF)
-    data = file(key(encoding) + sequence(SHARED, [item(inner, encoding)], encoding) + pixels(encoding), syntax=SYNTAX[encoding])
+    data = file(
+        key(encoding) + sequence(SHARED, [item(inner, encoding)], encoding) + pixels(encoding), syntax=SYNTAX[encoding]
+    )
     assert (read_one(data, PATH).outcome, read_one(data, PATH).raw(PATH)) == (None, b"1\\2 ")
 
 
@@ -404,7 +429,9 @@ def test_an_item_delimiter_in_an_item_of_defined_length_ends_it():
 def test_an_implicit_item_in_an_explicit_data_set_is_recognised():
     """Its first element has no VR; the next item is looked at anew."""
     inner = item(element(SPACING, "DS", b"1\\2 ", IMPLICIT))
-    data = file(key() + sequence(SHARED, [item(sequence(MEASURES, [inner, item(element(SPACING, "DS", b"3 "))]))]) + pixels())
+    data = file(
+        key() + sequence(SHARED, [item(sequence(MEASURES, [inner, item(element(SPACING, "DS", b"3 "))]))]) + pixels()
+    )
     second = PATH.replace("PixelMeasuresSequence[0]", "PixelMeasuresSequence[1]")
     read = read_one(data, PATH, second)
     assert (read.outcome, read.raw(PATH), read.raw(second)) == (None, b"1\\2 ", b"3 ")
@@ -414,7 +441,9 @@ def test_a_length_that_looks_like_a_vr_is_a_length_unless_it_reaches_past_the_en
     """In an implicit item a first length of 0x5343 bytes spells ``CS``: whatever prefix is at hand, it is a length."""
     long = element(0x00080104, "LO", b"x" * 0x5343, IMPLICIT)
     inner = item(long + element(0x00081155, "UI", b"1.9\0", IMPLICIT), IMPLICIT, defined=False)
-    data = file(key(IMPLICIT) + sequence(0x00081140, [inner], IMPLICIT, defined=False) + pixels(IMPLICIT), syntax=IMPLICIT_UID)
+    data = file(
+        key(IMPLICIT) + sequence(0x00081140, [inner], IMPLICIT, defined=False) + pixels(IMPLICIT), syntax=IMPLICIT_UID
+    )
     name = "ReferencedImageSequence[0].ReferencedSOPInstanceUID"
     assert read_one(data, name).raw(name) == b"1.9\0"
     reader = HeaderReader(columns_of(name), rows=2)
@@ -438,7 +467,9 @@ def test_items_are_counted(defined, vr):
 
 def test_undefined_length_un_of_a_private_tag_is_skipped():
     """An undefined-length UN is a sequence in implicit VR (PS3.5 6.2.2), with whatever nested inside."""
-    inner = sequence(0x00191002, [item(element(0x00191003, "LO", b"x", IMPLICIT), IMPLICIT, defined=False)], IMPLICIT, defined=False)
+    inner = sequence(
+        0x00191002, [item(element(0x00191003, "LO", b"x", IMPLICIT), IMPLICIT, defined=False)], IMPLICIT, defined=False
+    )
     private = element(0x00191001, "UN", item(inner, IMPLICIT) + sequence_end(), length=0xFFFFFFFF)
     read = read_one(file(key() + private + element(0x00100020, "LO", b"P1") + pixels()), "PatientID")
     assert (read.outcome, read.raw("PatientID")) == (None, b"P1")
@@ -446,7 +477,9 @@ def test_undefined_length_un_of_a_private_tag_is_skipped():
 
 def test_items_are_no_value_of_a_text_column():
     """A text attribute that was written as a sequence of undefined length is not delivered as text."""
-    odd = element(0x00100020, "UN", item(element(0x00080060, "CS", b"MR", IMPLICIT), IMPLICIT) + sequence_end(), length=0xFFFFFFFF)
+    odd = element(
+        0x00100020, "UN", item(element(0x00080060, "CS", b"MR", IMPLICIT), IMPLICIT) + sequence_end(), length=0xFFFFFFFF
+    )
     assert read_one(file(key() + odd + pixels()), "PatientID").values["PatientID"].vr == "SQ"
 
 
@@ -456,7 +489,9 @@ def test_encapsulated_pixels_in_an_icon_are_skipped():
     icon = item(element(0x00280010, "US", b"\x40\0") + element(STOP, "OB", fragments, length=0xFFFFFFFF), defined=False)
     rows = "IconImageSequence[0].Rows"
     for columns in (("PatientID",), ("PatientID", rows)):
-        data = file(simple()[:-10] + sequence(0x00880200, [icon], defined=False) + element(0x20500020, "CS", b"AB") + pixels())
+        data = file(
+            simple()[:-10] + sequence(0x00880200, [icon], defined=False) + element(0x20500020, "CS", b"AB") + pixels()
+        )
         read = read_one(data, *columns, "PresentationLUTShape")
         assert (read.outcome, read.raw("PresentationLUTShape")) == (None, b"AB")
     assert read.raw(rows) == b"\x40\0"
@@ -506,7 +541,9 @@ def test_a_repeated_sequence_replaces_all_that_the_first_one_held(second):
 
 def test_tags_out_of_order_are_found():
     """Tags need not ascend below the stop tag."""
-    body = element(0x00280010, "US", b"\1\0") + element(0x00100020, "LO", b"P1") + key() + element(0x00080060, "CS", b"MR")
+    body = (
+        element(0x00280010, "US", b"\1\0") + element(0x00100020, "LO", b"P1") + key() + element(0x00080060, "CS", b"MR")
+    )
     for data in (meta() + body, meta() + body + pixels()):
         read = read_one(data, "Modality", "PatientID", "Rows")
         assert [read.raw(name) for name in ("Modality", "PatientID", "Rows")] == [b"MR", b"P1", b"\1\0"]
@@ -530,7 +567,12 @@ def test_a_private_element_is_found_by_its_creator(encoding, block):
 def test_a_private_element_without_its_creator_is_not_found():
     """Not under no creator, another one, or another block's."""
     value = element(0x0019100C, "LO", b"V1")
-    for owner in (b"", element(0x00190010, "LO", b"OTHER "), element(0x00190011, "LO", b"ACME"), element(0x00290010, "LO", b"ACME")):
+    for owner in (
+        b"",
+        element(0x00190010, "LO", b"OTHER "),
+        element(0x00190011, "LO", b"ACME"),
+        element(0x00290010, "LO", b"ACME"),
+    ):
         assert read_one(file(key() + owner + value + pixels()), PRIVATE).raw(PRIVATE) is None
 
 
@@ -584,7 +626,12 @@ def test_each_data_set_has_its_own_character_set_or_that_of_the_one_around_it():
         item(element(0x00080005, "CS", b"ISO_IR 192") + element(0x00080104, "LO", b"AB")),
         item(element(0x00080104, "LO", b"AB")),
     ]
-    data = file(element(0x00080005, "CS", b"ISO_IR 100") + key() + sequence(0x00081140, items) + element(0x00100010, "PN", b"A^"))
+    data = file(
+        element(0x00080005, "CS", b"ISO_IR 100")
+        + key()
+        + sequence(0x00081140, items)
+        + element(0x00100010, "PN", b"A^")
+    )
     read = read_one(data, inner, outer, "PatientName")
     charsets = [read.values[name].charset for name in (inner, outer, "PatientName")]
     assert charsets == [b"ISO_IR 192", b"ISO_IR 100", b"ISO_IR 100"]
@@ -595,9 +642,13 @@ def test_pixel_representation_decides_between_us_and_ss(signed, vr):
     """Where the file has no VR, US or SS is what PixelRepresentation says."""
     name = "SmallestImagePixelValue"
     flag = b"" if signed is None else element(0x00280103, "US", signed, IMPLICIT)
-    data = file(key(IMPLICIT) + flag + element(0x00280106, "US", b"\xff\xff", IMPLICIT) + pixels(IMPLICIT), syntax=IMPLICIT_UID)
+    data = file(
+        key(IMPLICIT) + flag + element(0x00280106, "US", b"\xff\xff", IMPLICIT) + pixels(IMPLICIT), syntax=IMPLICIT_UID
+    )
     assert read_one(data, name).values[name].vr == vr
-    hidden = file(key() + (signed and element(0x00280103, "US", signed) or b"") + element(0x00280106, "UN", b"\xff\xff"))
+    hidden = file(
+        key() + ((signed and element(0x00280103, "US", signed)) or b"") + element(0x00280106, "UN", b"\xff\xff")
+    )
     assert read_one(hidden, name).values[name].vr == vr
     told = file(key() + element(0x00280103, "US", b"\1\0") + element(0x00280106, "US", b"\xff\xff"))
     assert read_one(told, name).values[name].vr == "US"
@@ -633,7 +684,10 @@ def test_a_prefix_never_ends_otherwise_than_the_whole(data, choose):
         assert (READER.verdict, READER.scanner.offset) == expected
 
 
-@given(st.binary(max_size=400), st.sampled_from([b"", meta(), meta(syntax=IMPLICIT_UID), meta(syntax=DEFLATED_UID), simple()]))
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"", meta(), meta(syntax=IMPLICIT_UID), meta(syntax=DEFLATED_UID), simple()]),
+)
 def test_arbitrary_bytes_end_in_an_outcome(data, start):
     """No bytes raise, none loop: every input has an outcome."""
     read = read_one(start + data, *NAMES)

@@ -49,14 +49,18 @@ numbers = st.one_of(
     st.from_regex(rb"[ ]{0,2}[+-]?[0-9]{0,17}(\.[0-9]{0,16})?([eE][+-]?[0-9]{0,3})?[ \0]{0,2}", fullmatch=True),
     st.integers(-(10**19), 10**19).map(lambda n: str(n).encode()),
     st.floats().map(lambda x: repr(x).encode()),
-    st.sampled_from([b"-0", b"00", b"+1", b"-", b".", b".5", b"5.", b"1e5", b"1E-5", b"nan", b"1.5\0", b"-0.0", b"0", b"1 2"]),
+    st.sampled_from(
+        [b"-0", b"00", b"+1", b"-", b".", b".5", b"5.", b"1e5", b"1E-5", b"nan", b"1.5\0", b"-0.0", b"0", b"1 2"]
+    ),
 )
 times = st.one_of(
     st.from_regex(rb"[0-2][0-9]([0-6][0-9]([0-6][0-9](\.[0-9]{0,7})?)?)?[ \0]{0,2}", fullmatch=True),
     st.sampled_from([b"235960", b"240000", b"000000", b"12:30:00", b" 120000", b"120000.5 "]),
 )
 uids = st.from_regex(rb"[0-9]{1,4}(\.[0-9]{1,4}){0,16}[ \0]?", fullmatch=True)
-texts = st.one_of(st.binary(max_size=12), st.from_regex(rb"[ ]{0,2}[A-Za-z0-9 \\\\^=\0]{0,10}[ \0]{0,2}", fullmatch=True))
+texts = st.one_of(
+    st.binary(max_size=12), st.from_regex(rb"[ ]{0,2}[A-Za-z0-9 \\\\^=\0]{0,10}[ \0]{0,2}", fullmatch=True)
+)
 lists = st.lists(numbers, min_size=1, max_size=4).map(b"\\".join)
 FORMS = {"DS": numbers, "IS": numbers, "TM": times, "UI": uids, "CS": texts, "SH": texts, "LO": texts}
 

@@ -14,7 +14,14 @@ from dicomflow.summary import RunSummary, Totals
 def summarise(counts: dict[tuple[str, str | None], int], dest: str = "/data/headers", **totals: int) -> RunSummary:
     """A run with these outcomes."""
     read = Totals(done=sum(counts.values()), counts=counts, **totals)
-    about = {"run_id": "r", "dest": dest, "profile": "standard", "scheduler": "in-process", "tasks": 1, "dashboard": None}
+    about = {
+        "run_id": "r",
+        "dest": dest,
+        "profile": "standard",
+        "scheduler": "in-process",
+        "tasks": 1,
+        "dashboard": None,
+    }
     return RunSummary.from_totals(read, stages={"list": 0.5, "scan": 1.5, "tasks": 1.0}, **about)
 
 

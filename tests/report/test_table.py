@@ -21,7 +21,11 @@ def element(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes
     """An element in explicit VR little endian."""
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
     size = len(value) if length is None else length
-    return head + (struct.pack("<HI", 0, size) if vr in ("OB", "OW", "UN", "UT", "SQ") else struct.pack("<H", size)) + value
+    return (
+        head
+        + (struct.pack("<HI", 0, size) if vr in ("OB", "OW", "UN", "UT", "SQ") else struct.pack("<H", size))
+        + value
+    )
 
 
 def item(*elements: bytes) -> bytes:

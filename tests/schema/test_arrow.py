@@ -1,0 +1,79 @@
+"""Arrow schemas: the contract with whoever reads the dataset."""
+
+import pyarrow as pa
+import pytest
+
+from dicomflow.dictionary import PYDICOM_VERSION
+from dicomflow.schema.arrow import FORMAT_VERSION, ISSUES_TYPE, files_schema, instances_schema, schema_fingerprint
+from dicomflow.schema.profile import load_profile
+
+STANDARD = load_profile("standard")
+SOURCE = [
+    "source_uri",
+    "source_member",
+    "source_size",
+    "source_mtime",
+    "header_bytes",
+    "header_digest",
+    "status",
+    "issues",
+]
+
+
+def test_instances_are_key_then_columns_then_source():
+    """The key is first and never null."""
+    schema = instances_schema(STANDARD)
+    assert schema.names == [column.name for column in STANDARD.columns] + SOURCE
+    assert not schema.field("SOPInstanceUID").nullable and schema.field("PatientID").nullable
+    assert schema.field("issues").type == ISSUES_TYPE
+
+
+def test_every_column_says_where_it_comes_from():
+    """Tag, VR and paths as field metadata; private elements by their creator."""
+    schema = instances_schema(STANDARD)
+    field = schema.field("PixelSpacing")
+    assert field.metadata[b"dicom.tag"] == b"(0028,0030)" and field.metadata[b"dicom.vr"] == b"DS"
+    assert field.metadata[b"dicom.paths"].count(b"\n") == 2
+    for column in STANDARD.columns:
+        assert schema.field(column.name).metadata[b"dicom.paths"].decode() == "\n".join(column.path_texts)
+
+
+@pytest.mark.parametrize("make", [instances_schema, files_schema])
+def test_the_schema_says_what_made_it(make):
+    """Format, profile and dictionary versions."""
+    metadata = make(STANDARD).metadata
+    assert metadata[b"dicomflow.format"] == FORMAT_VERSION.encode()
+    assert metadata[b"dicomflow.profile"] == b"standard"
+    assert metadata[b"dicomflow.pydicom"] == PYDICOM_VERSION.encode()
+
+
+def test_the_ledger_has_the_columns_that_are_promised():
+    """The design's list, in its order."""
+    assert files_schema(STANDARD).names == [
+        "uri",
+        "member",
+        "size",
+        "mtime",
+        "etag",
+        "status",
+        "code",
+        "message",
+        "offset",
+        "SOPInstanceUID",
+        "header_digest",
+        "reader",
+        "attempts",
+        "run_id",
+        "first_seen",
+        "last_seen",
+    ]
+
+
+def test_the_fingerprint_depends_on_names_types_and_paths_only():
+    """Another path is another dataset; another pydicom is not."""
+    schema = instances_schema(STANDARD)
+    assert schema_fingerprint(schema) == schema_fingerprint(schema.with_metadata({"x": "y"}))
+    field = schema.field("PatientID")
+    others = [field.with_name("Other"), field.with_type(pa.int64()), field.with_metadata({"dicom.paths": "StudyID"})]
+    prints = {schema_fingerprint(schema.set(schema.get_field_index("PatientID"), other)) for other in others}
+    assert len(prints | {schema_fingerprint(schema)}) == 4

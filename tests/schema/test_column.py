@@ -1,0 +1,56 @@
+"""Columns: paths as text, and types as the dictionary says."""
+
+import pyarrow as pa
+import pytest
+
+from dicomflow.errors import ConfigError
+from dicomflow.schema.column import ARROW_TYPES, MAX_PATH_STEPS, Step, make_column, parse_path
+
+
+def test_paths_are_parsed_step_by_step():
+    """Keywords, items, private elements with dots and spaces in the creator."""
+    assert parse_path("ReferencedImageSequence[2].PatientID") == (Step(0x00081140, 2), Step(0x00100020))
+    assert parse_path('(0019,"A.B C",0c)[0].CodeValue') == (Step(0x0019000C, 0, "A.B C"), Step(0x00080100))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "patientID", "PatientID.", ".PatientID", "PatientID\n", "Nothing", "(0018,\"A\",0C)", '(0019,"",0C)', "(0019,A,0C)",
+     '(0019,"A",10C)', "ReferencedImageSequence[-1].PatientID", "ReferencedImageSequence[1234567].PatientID", "PatientID[0]",
+     ".".join(["ReferencedImageSequence[0]"] * MAX_PATH_STEPS + ["PatientID"])],
+)  # fmt: skip
+def test_what_is_no_path_is_refused(text):
+    """With the path in the message."""
+    with pytest.raises(ConfigError, match="path"):
+        parse_path(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "arrow"),
+    [
+        ("PatientID", pa.string()),
+        ("StudyDate", pa.date32()),
+        ("StudyTime", pa.time64("us")),
+        ("AcquisitionDateTime", pa.timestamp("us")),
+        ("PixelSpacing", pa.list_(pa.float64())),
+        ("InstanceNumber", pa.int64()),
+        ("Rows", pa.int32()),
+        ("ImageType", pa.list_(pa.string())),
+        ("ReferencedImageSequence", pa.string()),
+        ("FrameIncrementPointer", pa.list_(pa.string())),
+        ("ImageComments", pa.string()),
+        ("RecommendedDisplayFrameRateInFloat", pa.float32()),
+        ("PatientComments", pa.string()),
+    ],
+)
+def test_types_follow_vr_and_vm(name, arrow):
+    """VM 1 is a scalar, all else a list; texts that are never split are scalars."""
+    assert make_column(name).arrow_type == arrow
+
+
+def test_bulk_data_is_no_column():
+    """OB, OW and their like, and VRs that nobody defines."""
+    for vr in ("OB", "OW", "UN", "ZZ"):
+        assert vr not in ARROW_TYPES
+        with pytest.raises(ConfigError, match="bulk"):
+            make_column("PatientID", vr=vr)
