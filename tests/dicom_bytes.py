@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from dicomflow.header.tree import EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED_LENGTH, Encoding
+from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED_LENGTH, Encoding
 
 EXPLICIT, IMPLICIT = EXPLICIT_LE, IMPLICIT_LE
 BIG = Encoding(implicit=False, big_endian=True)

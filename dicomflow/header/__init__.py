@@ -7,6 +7,6 @@ In: bytes, Columns.  Out: distinct raw values by column, and how to type them.  
     intern     keep each distinct value once (compiled)
     reader     header after header into a batch; inflates, asks pydicom where the walk cannot go on
     values     one raw value -> a typed value and its issues;  charset: text;  vectors: many plain values at once
-    tree       the whole header as a tree, for people and for DICOM JSON (dicom_json)
+    tree       the whole header as a tree of elements (element, walk), for people and for DICOM JSON (dicom_json)
     fallback   pydicom;  plain: what stands in where nothing was compiled
 """

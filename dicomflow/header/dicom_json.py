@@ -14,14 +14,8 @@ from functools import partial
 from typing import Any
 
 from dicomflow.errors import IssueCode, Status
-from dicomflow.header.tree import (
-    IMPLICIT_LE,
-    Element,
-    Encoding,
-    Item,
-    Limits,
-    read_items,
-)
+from dicomflow.header.element import IMPLICIT_LE, Element, Encoding, Item, Limits
+from dicomflow.header.tree import read_items
 from dicomflow.header.values import MAX_RAW, Decoded, type_item
 from dicomflow.header.values import Item as Value
 from dicomflow.header.values import read_items as read_values

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dicomflow.dictionary import Entry, entry_for_tag, format_tag
 from dicomflow.errors import IssueCode
-from dicomflow.header.tree import Element, Header, Item
+from dicomflow.header.element import Element, Header, Item
 from dicomflow.header.values import Decoded, decode_value
 from dicomflow.report.header import HeaderReport
 from dicomflow.report.text import format_bytes, harmless

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, HeaderError, IssueCode, Status
+from dicomflow.header.element import MAX_DEPTH, STOP_TAG, Header, Limits
 from dicomflow.header.reader import NEED_MORE, HeaderReader, raw_value
-from dicomflow.header.tree import MAX_DEPTH, STOP_TAG, Header, Limits, read_tree
+from dicomflow.header.tree import read_tree
 from dicomflow.header.values import Decoded, decode_value
 from dicomflow.model import Issue, Outcome
 from dicomflow.schema.column import Column

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from rich.text import Text
 
 from dicomflow.errors import IssueCode, Status
+from dicomflow.header.element import Element, Encoding, Header
 from dicomflow.header.reader import COMPILED
-from dicomflow.header.tree import Element, Encoding, Header
 from dicomflow.header.values import decode_value
 from dicomflow.report.elements import ElementRow, iter_columns, iter_elements
 from dicomflow.report.header import HeaderReport

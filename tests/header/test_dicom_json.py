@@ -12,7 +12,8 @@ from pydicom import Dataset, dcmread
 
 from dicomflow.errors import IssueCode, Status
 from dicomflow.header.dicom_json import decode_sequence, sequence_to_json_text, to_dicom_json
-from dicomflow.header.tree import Element, read_tree
+from dicomflow.header.element import Element
+from dicomflow.header.tree import read_tree
 from dicomflow.model import RawValue
 
 ITEM = b"\xfe\xff\x00\xe0"

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from dicomflow.errors import Code, Status
-from dicomflow.header.tree import (
-    EXPLICIT_LE,
-    IMPLICIT_LE,
-    LONG_VRS,
-    UNDEFINED_LENGTH,
-    Encoding,
-    Limits,
-    read_items,
-    read_tree,
-)
+from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED_LENGTH, Encoding, Limits
+from dicomflow.header.tree import read_items, read_tree
 
 BIG = Encoding(implicit=False, big_endian=True)
 MODALITY, STOP = 0x00080060, 0x7FE00010
