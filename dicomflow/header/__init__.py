@@ -5,7 +5,7 @@ In: bytes, Columns.  Out: distinct raw values by column, and how to type them.  
     paths      columns -> tables that the scanner walks
     scan       walk one header, note where each wanted value lies (compiled)
     intern     keep each distinct value once (compiled)
-    reader     header after header into a batch; inflates, asks pydicom where the walk cannot go on
+    reader     header after header into a batch; asks pydicom where the walk cannot go on;  inflate: deflated data sets
     values     one raw value -> a typed value and its issues;  charset: text;  vectors: many plain values at once
     tree       the whole header as a tree of elements (element, walk), for people and for DICOM JSON (dicom_json)
     fallback   pydicom;  plain: what stands in where nothing was compiled

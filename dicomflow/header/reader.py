@@ -7,7 +7,6 @@ they are missing, and for headers that the walk does not support, pydicom reads 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from dicomflow.errors import Code, IssueCode, Status
 from dicomflow.header.fallback import FallbackHeader, read_with_pydicom
+from dicomflow.header.inflate import Inflater
 from dicomflow.header.paths import Hits, ScanTables, compile_tables, make_hits
 from dicomflow.model import Issue, Outcome, RawValue
 from dicomflow.schema.column import Column
@@ -55,7 +55,6 @@ _TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
 _CHARSET_VRS = "LO LT PN SH ST UC UT UN"
 _MAX_VALUE_BYTES = 1 << 20
 _FIRST_INFLATE = 1 << 18
-_INFLATE_STEP = 1024
 
 _INFLATE_FAULTS = {
     Code.INFLATE_ERROR: (Status.PARTIAL, "the deflated data set is damaged after this element"),
@@ -237,7 +236,7 @@ class HeaderReader:
 
     def _scan_deflated(self, start: int, size: int, at_end: bool) -> None:
         """Inflate as far as the header needs, at most ``max_inflated_bytes``."""
-        stream = _Inflater(bytes(self.view[start:size]))
+        stream = Inflater(bytes(self.view[start:size]))
         wanted = _FIRST_INFLATE
         while True:
             stream.inflate(min(wanted, self.max_inflated_bytes))
@@ -261,55 +260,6 @@ class HeaderReader:
         self._bytes = self.view if buffer is self.buffer else memoryview(buffer)
         self.scanner.use_buffer(buffer)
         self.batch.use_buffer(buffer)
-
-
-class _Inflater:
-    """Inflate step by step; tolerates a zlib header, which some writers put before the raw stream."""
-
-    def __init__(self, data: bytes) -> None:
-        self.out = bytearray()
-        self.damaged = False
-        self._data = data
-        self._begin(-zlib.MAX_WBITS)
-
-    def _begin(self, window: int) -> None:
-        self._window = window
-        self._zlib = zlib.decompressobj(window)
-        self._place = 0  # of the data not yet handed over
-        self._rest = b""  # handed over and not yet used up
-
-    @property
-    def ended(self) -> bool:
-        """The stream came to its end."""
-        return self._zlib.eof
-
-    @property
-    def starved(self) -> bool:
-        """All compressed bytes at hand were used up before the stream's end."""
-        return self._exhausted and not self._zlib.eof and not self.damaged
-
-    @property
-    def _exhausted(self) -> bool:
-        return not self._rest and self._place >= len(self._data)
-
-    def inflate(self, size: int) -> None:
-        """Inflate until ``size`` bytes are out, or as far as it goes; in small steps, since an error costs a step."""
-        while len(self.out) < size and not (self._exhausted or self.damaged or self._zlib.eof):
-            if not self._rest:
-                self._rest = self._data[self._place : self._place + _INFLATE_STEP]
-                self._place += len(self._rest)
-            try:
-                self.out += self._zlib.decompress(self._rest, size - len(self.out))
-            except zlib.error:
-                self._retry()
-            else:
-                self._rest = self._zlib.unconsumed_tail
-
-    def _retry(self) -> None:
-        if self.out or self._window > 0:
-            self.damaged = True
-        else:
-            self._begin(zlib.MAX_WBITS)
 
 
 def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> RawValue:
