@@ -73,7 +73,6 @@ def build_batch(reader: HeaderReader, facts: RowFacts, files: pa.Table, *, sort:
         reader: its batch is read, not reset.
         facts: one entry per row.
         files: the SourceFiles that ``facts.file`` points into.
-        sort: by study, series and instance number.
         sort: whether rows are ordered by study, series and instance number; else they stay in the order of reading.
     """
     codes = reader.batch.take_codes()
@@ -87,7 +86,7 @@ def build_batch(reader: HeaderReader, facts: RowFacts, files: pa.Table, *, sort:
     rows = pa.RecordBatch.from_arrays(arrays, names=names)
     keys = decoded[0].values.take(pa.array(codes[:, 0]))
     if keys.null_count:
-        rows = rows.filter(pc.is_valid(rows.column(0)))
+        rows = rows.filter(keys.is_valid().take(pa.array(order)))
     return Batch(rows, keys, sum(len(found) for found in issues.values()))
 
 
@@ -152,9 +151,11 @@ def _take(values: pa.Array, codes: Codes) -> pa.Array:
     if len(values) == 0:
         return pa.nulls(len(codes), values.type)
     absent = codes < 0
+    if values.null_count:  # null belongs into the rows: Parquet takes no dictionary with a null in it
+        absent = absent | values.is_null().to_numpy(zero_copy_only=False)[codes]
     indices = pa.array(codes, mask=absent) if bool(absent.any()) else pa.array(codes)
     if pa.types.is_string(values.type) and 2 * len(values) < len(codes):
-        return pa.DictionaryArray.from_arrays(indices, values)
+        return pa.DictionaryArray.from_arrays(indices, values.fill_null("") if values.null_count else values)
     return values.take(indices)
 
 

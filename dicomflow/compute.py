@@ -330,7 +330,10 @@ def _connection_message(scheduler: str, error: BaseException) -> str:
     reason = describe(error) if isinstance(error, OSError) and error.errno else _first_line(error)
     if "://" in scheduler:
         return f"{scheduler}: no Dask scheduler can be reached there: {reason}"
-    return f"the local Dask cluster cannot be started: {reason}"
+    return (
+        f"the local Dask cluster cannot be started: {reason}; in a script, call extract below "
+        "`if __name__ == '__main__':`, since worker processes import the script"
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -27,11 +27,11 @@ from dicomflow.dataset.commit import (
     redo,
     write_lock,
 )
-from dicomflow.dataset.deduplicate import Parts, count_outcomes, deduplicate
+from dicomflow.dataset.deduplicate import Parts, count_outcomes, count_rows, deduplicate
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import DatasetError
+from dicomflow.errors import CommitFailed, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.plan import plan_tasks, split_settled
@@ -67,7 +67,8 @@ def extract(
         dest: folder of the dataset: new, empty, or a dicomflow dataset of the same sources.
         config: a Config, or the path of a YAML file.
         progress: called from time to time with the stage's name and the totals so far.
-        options: settings by name, nested ones with two underscores: ``columns="minimal"``, ``compute__workers=4``.
+        options: settings by name as on the command line (``columns="minimal"``, ``scheduler="processes"``, ``workers=4``);
+            all others with two underscores: ``header__prefix_bytes=65536``.
 
     Raises:
         SourceError: a source does not exist.
@@ -80,6 +81,8 @@ def extract(
     >>> summary.rows                                                            # doctest: +SKIP
     10000
     """
+    if not os.fspath(dest) or "://" in os.fspath(dest):
+        raise DatasetError(f"{os.fspath(dest)!r}: DEST is a folder of this machine")
     run = _Run(
         _as_list(sources), Layout(Path(os.path.abspath(dest))), _as_config(config, options), progress or _no_progress
     )
@@ -194,16 +197,42 @@ class _Run:
         staging = self.layout.staging(self.run_id)
         staging.mkdir(parents=True, exist_ok=True)
         schema, ledger = instances_schema(self.profile), files_schema(self.profile)
-        self._write_empty_parts(schema, ledger, staging)
+        self._write_empty_part("instances", schema, staging)
+        self._write_empty_part("files", ledger, staging)
+        self._check_complete(staging)
         deduplicate(Parts(staging, schema, ledger, self.config.dataset))
-        self.totals.counts = count_outcomes(sorted((staging / "files").glob("*.parquet")))
+        self.totals.counts = count_outcomes(staged_parts(staging, "files"))
+        self._write_empty_part("conflicts", schema, staging)
+        self._check_not_emptied(staging)
         publish(self.layout, self.run_id, self._description(schema), self._run_record())
 
-    def _write_empty_parts(self, schema: pa.Schema, ledger: pa.Schema, staging: Path) -> None:
-        """A table without rows has one part, so that every reader finds its schema."""
-        for name, each in (("instances", schema), ("files", ledger)):
-            if not any((staging / name).glob("*.parquet")):
-                write_data_file(each.empty_table(), each, name, staging, "empty.parquet", self.config.dataset)
+    def _check_complete(self, staging: Path) -> None:
+        """Nothing is published unless every part that a worker reported is there and every input has its ledger row."""
+        missing = [part for part in sorted(self.parts) if not (staging / part).is_file()]
+        if missing:
+            raise CommitFailed(
+                f"{staging / missing[0]}: a worker wrote it, but it is not here; workers and this process must see DEST "
+                "under the same name; nothing was published"
+            )
+        rows = count_rows(staged_parts(staging, "files"))
+        if rows != self.totals.planned:
+            raise CommitFailed(
+                f"{self.totals.planned} files were listed, but the ledger has {rows}; nothing was published"
+            )
+
+    def _check_not_emptied(self, staging: Path) -> None:
+        """A mount that went away leaves an empty folder; that is no reason to drop what was read from it."""
+        old, new = (count_rows(parts) for parts in (self.layout.parts("instances"), staged_parts(staging, "instances")))
+        if old and not new:
+            raise DatasetError(
+                f"{self.layout.root}: this run found no instance at all, but the dataset has {old:,}; is a source not "
+                "mounted?  To start afresh, extract into a new folder"
+            )
+
+    def _write_empty_part(self, name: str, schema: pa.Schema, staging: Path) -> None:
+        """A table without rows has one part, so that every reader finds it and its schema."""
+        if not staged_parts(staging, name):
+            write_data_file(schema.empty_table(), schema, name, staging, "empty.parquet", self.config.dataset)
 
     def _description(self, schema: pa.Schema) -> dict[str, object]:
         return {
@@ -253,6 +282,11 @@ class _Run:
         )
 
 
+def staged_parts(staging: Path, table: str) -> list[Path]:
+    """The parts of a table that the tasks of a run have written."""
+    return sorted((staging / table).glob("*.parquet"))
+
+
 def _scan_and_record(task: ScanTask, job: ScanJob) -> ScanResult:
     """Runs on the worker: the task, and its stages for the dashboard."""
     result = scan_task(task, job)
@@ -270,8 +304,12 @@ def _as_list(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
     return [os.fspath(source) for source in sources]
 
 
+_OPTIONS = {name: f"compute.{name}" for name in ("scheduler", "workers", "performance_report")}
+"""Options that the command line has under a shorter name, for Python too."""
+
+
 def _as_config(config: Config | str | os.PathLike[str] | None, options: Mapping[str, object]) -> Config:
-    overrides = {name.replace("__", "."): value for name, value in options.items()}
+    overrides = {_OPTIONS.get(name, name.replace("__", ".")): value for name, value in options.items()}
     if isinstance(config, Config):
         return load_config(None, {**config.model_dump(), **overrides}) if overrides else config
     return load_config(Path(config) if config is not None else None, overrides)

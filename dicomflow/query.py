@@ -29,6 +29,15 @@ Filters: TypeAlias = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[st
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # several in one: PIVOT
 
+_ABOUT_THE_QUERY = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.SyntaxException,
+    duckdb.PermissionException,
+)
+"""Errors whose text speaks of the query alone, never of the data."""
+
 
 def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
     """Open the dataset at ``dest`` for reading.
@@ -45,6 +54,11 @@ def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
     if description is None:
         raise DatasetError(
             f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
+        )
+    if layout.publish_record.exists():
+        raise DatasetError(
+            f"{layout.root}: a run is publishing, or was stopped while it did; try again, or run the same extract again "
+            "to complete it"
         )
     return Dataset(layout, description)
 
@@ -117,8 +131,10 @@ class Dataset:
                 _check_reads_only(connection, query)
                 result: pa.Table = connection.sql(query).to_arrow_table()
                 return result
-        except duckdb.Error as error:
+        except _ABOUT_THE_QUERY as error:
             raise DatasetError(f"the query failed: {error}") from None
+        except duckdb.Error as error:  # its text may quote a value
+            raise DatasetError(f"the query failed: {type(error).__name__}") from None
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, profile={self.description.get('profile')!r})"

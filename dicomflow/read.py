@@ -6,23 +6,31 @@ than some ten thousand files there is ``extract``.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable
-from pathlib import Path
+from io import BytesIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import xxhash
 
 from dicomflow.batch import RowFacts, build_batch
-from dicomflow.errors import HeaderError
-from dicomflow.header.reader import HeaderReader
+from dicomflow.errors import HeaderError, describe
+from dicomflow.header.reader import NEED_MORE, HeaderReader
 from dicomflow.model import SOURCE_FILE_SCHEMA, Outcome
 from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import Profile, load_profile
+from dicomflow.sources.uri import uri_from_path
 
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview
 
+_BYTES = (bytes, bytearray, memoryview)
 _BATCH_ROWS = 4096
+_BATCH_BYTES = 1 << 26
+_PREFIX_BYTES = 1 << 15
+_MAX_HEADER_BYTES = 1 << 28
 
 
 def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standard", errors: str = "raise") -> pa.Table:
@@ -34,8 +42,8 @@ def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standa
         errors: ``raise``, or ``skip`` for items that give no row.
 
     Returns:
-        One row per item that has a SOP Instance UID, in the order of the items; ``source_uri`` is the path, or ``bytes:N``
-        for the N-th item.  Rows are not made unique.
+        One row per item that has a SOP Instance UID, in the order of the items; ``source_uri`` is the absolute path,
+        or ``bytes:N`` for the N-th item.  Rows are not made unique.
 
     Raises:
         HeaderError: an item cannot be read, is not DICOM, or has no SOP Instance UID (``errors="raise"``).
@@ -48,11 +56,20 @@ def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standa
         raise ValueError("errors is 'raise' or 'skip'")
     profile = load_profile(columns)
     collector = _Collector(profile, errors)
-    for number, item in enumerate(
-        [items] if isinstance(items, (str, os.PathLike, bytes, bytearray, memoryview)) else items
-    ):
+    for number, item in enumerate([items] if isinstance(items, (str, os.PathLike, *_BYTES)) else items):
         collector.add(item, number)
     return collector.finish()
+
+
+def _open(item: Readable) -> BinaryIO:
+    """The bytes, or the file; what is no regular file is refused, not waited for."""
+    if isinstance(item, _BYTES):
+        return BytesIO(item)
+    descriptor = os.open(item, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return open(descriptor, "rb", buffering=0)
 
 
 class _Collector:
@@ -68,16 +85,17 @@ class _Collector:
 
     def add(self, item: Readable, number: int) -> None:
         """Read one item."""
-        name = f"bytes:{number}" if isinstance(item, (bytes, bytearray, memoryview)) else os.fspath(item)
+        name = f"bytes:{number}" if isinstance(item, _BYTES) else uri_from_path(os.fspath(item))
         try:
-            data = bytes(item) if isinstance(item, (bytes, bytearray, memoryview)) else Path(item).read_bytes()
+            with _open(item) as stream:
+                outcome = self._read(stream)
+                size = stream.seek(0, os.SEEK_END)
         except OSError as error:
-            return self._refuse(name, error.strerror or "cannot be read")
-        outcome = self._read(data)
+            return self._refuse(name, describe(error))
         if self.reader.batch.rows == len(self.facts.file):
             return self._refuse(name, outcome.message or str(outcome.code) if outcome else "no row")
-        self._note(name, len(data), outcome)
-        if self.reader.batch.rows == _BATCH_ROWS:
+        self._note(name, size, outcome)
+        if self.reader.batch.rows == _BATCH_ROWS or self.reader.batch.value_bytes > _BATCH_BYTES:
             self._flush()
         return None
 
@@ -86,12 +104,20 @@ class _Collector:
         self._flush()
         return pa.concat_tables([self.schema.empty_table(), *self.tables])
 
-    def _read(self, data: bytes) -> Outcome | None:
-        if len(data) > len(self.reader.buffer):
-            self.reader.grow(len(data))
-        self.reader.view[: len(data)] = data
-        self.reader.scan(len(data), at_end=True)
-        return self.reader.accept()
+    def _read(self, stream: BinaryIO) -> Outcome | None:
+        """Read as far as the header goes, no further."""
+        reader, size, wanted = self.reader, 0, _PREFIX_BYTES
+        while True:
+            if wanted > len(reader.buffer):
+                reader.grow(wanted)
+            while size < wanted and (count := stream.readinto(reader.view[size:wanted])):  # type: ignore[attr-defined]
+                size += count
+            if reader.scan(size, at_end=size < wanted) != NEED_MORE:
+                return reader.accept()
+            if wanted >= _MAX_HEADER_BYTES:
+                reader.give_up(size)
+                return reader.accept()
+            wanted = min(max(reader.needed, 2 * wanted), _MAX_HEADER_BYTES)
 
     def _note(self, name: str, size: int, outcome: Outcome | None) -> None:
         row = len(self.facts.file)

@@ -33,8 +33,8 @@ from dicomflow.schema.profile import Profile
 from dicomflow.sources.local import code_for_os_error
 from dicomflow.sources.uri import path_from_uri
 
-MAX_BATCH_BYTES = 1 << 26
-"""Distinct values that a batch may hold before it is written, whatever its number of rows."""
+MAX_BATCH_BYTES = 1 << 27
+"""Raw values of all rows that a batch may hold before it is written, whatever its number of rows."""
 
 MAX_PREFIX_BYTES = 1 << 20
 """The first read of a file never takes more than this."""
@@ -141,7 +141,7 @@ class _TaskRun:
         uris = self.task.files["uri"].to_pylist()
         for index, uri in enumerate(uris):
             self._read_file(index, uri if uri[0] == "/" else path_from_uri(uri))
-            if self.reader.batch.rows >= self.rows or self.reader.batch.arena_bytes > MAX_BATCH_BYTES:
+            if self.reader.batch.rows >= self.rows or self.reader.batch.value_bytes > MAX_BATCH_BYTES:
                 self._write_batch()
         if self.reader.batch.rows:
             self._write_batch()

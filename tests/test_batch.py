@@ -1,13 +1,12 @@
 """From collected headers to typed, sorted record batches: order, issues and keys stay with their rows."""
 
-import struct
-
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dicomflow.errors import IssueCode
 from dicomflow.header.reader import COMPILED, HeaderReader
-from dicomflow.model import Issue
+from dicomflow.model import Issue, RawValue
 from dicomflow.schema.column import Column, make_column
 from tests.dicom_bytes import element, file, item, sequence
 from tests.scanning import KEY, build, columns_of, feed
@@ -138,12 +137,30 @@ def test_vectors_and_careful_decoding_give_the_same_column():
 
 
 def test_a_key_that_cannot_be_typed_gives_no_row():
-    """It is named by its place in the order of reading; all other rows are there."""
-    odd = file(element(0x00080018, "US", struct.pack("<H", 7)))
-    batch = build(collect([header(b"1"), odd, header(b"2")]), 3)
-    assert batch.rows_without_key() == [1]
-    assert batch.rows["SOPInstanceUID"].to_pylist() == ["1", "2"]
+    """It is named by its place in the order of reading; all other rows are there, also where keys repeat."""
+    reader = collect([header(b"1") for _ in range(6)])
+    reader.batch.drop_row()
+    bad = RawValue(b"\7\0", "US")
+    reader.batch.add_values([bad, *[None] * (len(reader.columns) - 1)])
+    batch = build(reader, 6)
+    assert batch.rows_without_key() == [5]
+    assert batch.rows["SOPInstanceUID"].to_pylist() == ["1"] * 5
     assert build(collect([header(b"1")]), 1).rows_without_key() == []
+
+
+def test_a_null_among_repeated_texts_can_be_written(tmp_path):
+    """A repeated column goes to Parquet as a dictionary, which must not hold the null of a value that could not be typed."""
+    headers = [header(str(number).encode(), modality=b"MR") for number in range(1, 10)]
+    headers.append(file(element(0x00080018, "UI", b"10") + element(0x00080060, "OB", b"MR")))
+    batch = build(collect(headers), 10)
+    table = pa.Table.from_batches([batch.rows])
+    pq.write_table(table, tmp_path / "part.parquet")
+    found = pq.read_table(tmp_path / "part.parquet").to_pylist()
+    assert {row["SOPInstanceUID"]: row["Modality"] for row in found} == {
+        **{str(number): "MR" for number in range(1, 10)},
+        "10": None,
+    }
+    assert [issue["code"] for row in found if row["issues"] for issue in row["issues"]] == ["incompatible_vr"]
 
 
 def test_sequences_are_json_text():

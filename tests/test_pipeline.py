@@ -21,7 +21,7 @@ import dicomflow
 from dicomflow import pipeline
 from dicomflow.dataset.commit import redo
 from dicomflow.dataset.layout import Layout
-from dicomflow.errors import ComputeError, ConfigError, DatasetError, DatasetLocked, SourceError
+from dicomflow.errors import CommitFailed, ComputeError, ConfigError, DatasetError, DatasetLocked, SourceError
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.synth import make_series, write_studies
 
@@ -559,3 +559,53 @@ def test_ctrl_c(source: Path, reference: Path, tmp_path: Path, scheduler: str) -
     assert taken < 3  # half a second on a machine that has nothing else to do
     assert read_all(dest) == read_all(reference) and not (dest / "_dicomflow" / "lock").exists()
     print(f"{scheduler}: {taken:.2f} s")
+
+
+def test_a_source_that_is_not_mounted_does_not_empty_the_dataset(small: Path, tmp_path: Path) -> None:
+    """A run that finds no instance at all where there were some is refused, and the old dataset stays."""
+    extract(small, tmp_path / "headers")
+    before = read_all(tmp_path / "headers")
+    for path in small.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(DatasetError, match="found no instance at all"):
+        extract(small, tmp_path / "headers")
+    assert read_all(tmp_path / "headers") == before
+
+
+def test_parts_that_a_worker_wrote_elsewhere(small: Path, tmp_path: Path) -> None:
+    """A worker that sees another disk under DEST's name loses nothing in silence: nothing is published."""
+
+    def lose(stage: str, totals: Totals) -> None:
+        if stage == "publish":
+            next((tmp_path / "headers/_dicomflow/staging").glob("*/files/*.parquet")).unlink()
+
+    with pytest.raises(CommitFailed, match="same name"):
+        extract(small, tmp_path / "headers", progress=lose)
+    assert not (tmp_path / "headers/instances").exists()
+
+
+@pytest.mark.parametrize("dest", ["", "s3://bucket/headers"])
+def test_destinations_that_are_no_folders(small: Path, dest: str) -> None:
+    """An unset variable or an address is refused, not taken for a name in the current folder."""
+    with pytest.raises(DatasetError, match="folder of this machine"):
+        dicomflow.extract(small, dest)
+
+
+def test_a_destination_that_is_not_utf8(small: Path, tmp_path: Path) -> None:
+    """It is refused before anything is read, in one printable line."""
+    with pytest.raises(DatasetError, match="not UTF-8") as caught:
+        dicomflow.extract(small, tmp_path / "caf\udce9")
+    assert str(caught.value).isprintable()
+
+
+def test_options_as_on_the_command_line(small: Path, tmp_path: Path) -> None:
+    """What the command line calls --scheduler and --workers has that name in Python, too."""
+    assert dicomflow.extract(small, tmp_path / "headers", scheduler="threads", workers=2).scheduler == "threads"
+
+
+def test_tables_without_rows_have_a_part(small: Path, tmp_path: Path) -> None:
+    """Plain readers find every table and its schema."""
+    extract(small, tmp_path / "headers")
+    for table in ("instances", "files", "conflicts"):
+        assert pq.read_table(tmp_path / "headers" / table).num_columns > 10

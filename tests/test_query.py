@@ -11,7 +11,7 @@ import pytest
 
 import dicomflow
 from dicomflow.errors import DatasetError
-from dicomflow.synth import make_series
+from dicomflow.synth import make_series, write_studies
 
 NAMES = ["plain", "it's here", 'a "b" ;--', "glob[1]*?", "Modality=CT", "ünï {a,b}", "back\\slash"]
 
@@ -146,3 +146,17 @@ def test_table_that_was_removed(source: Path, tmp_path: Path) -> None:
     for ask in (dataset.to_arrow, lambda: dataset.sql("from instances")):
         with pytest.raises(DatasetError, match=r"instances|query failed"):
             ask()
+
+
+def test_a_publish_under_way_is_not_read(tmp_path: Path) -> None:
+    """Parts of two runs may be there: the dataset is not opened before the publish is completed."""
+    write_studies(tmp_path / "scans", files=5, seed=1)
+    dicomflow.extract(tmp_path / "scans", tmp_path / "headers")
+    (tmp_path / "headers/_dicomflow/publish.json").write_text("{}")
+    with pytest.raises(DatasetError, match="is publishing"):
+        dicomflow.open_dataset(tmp_path / "headers")
+    (tmp_path / "headers/_dicomflow/publish.json").unlink()
+    dataset = dicomflow.open_dataset(tmp_path / "headers")
+    with pytest.raises(DatasetError) as caught:
+        dataset.sql("select cast(SOPInstanceUID as int) from instances")
+    assert "2.25" not in str(caught.value)

@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.storage import sync_folder, write_json
 from dicomflow.errors import CommitFailed, DatasetError, DatasetLocked, describe
@@ -39,6 +41,11 @@ def prepare_destination(layout: Layout) -> None:
         DatasetError: it is a file, holds other things, or cannot be written.
     """
     root = layout.root
+    try:
+        str(root).encode()
+    except UnicodeEncodeError:
+        shown = str(root).encode(errors="backslashreplace").decode()
+        raise DatasetError(f"{shown}: the name of DEST is not UTF-8, which Parquet readers do not take") from None
     try:
         if root.exists() and not root.is_dir():
             raise DatasetError(f"{root}: is a file; DEST is a folder")
@@ -114,7 +121,7 @@ def _remove_if_stale(path: Path) -> None:
     owner = _read_owner(path)
     if owner is None:
         return
-    if owner and (owner.get("host") != socket.gethostname() or _is_alive(owner.get("pid"))):
+    if owner and (owner.get("host") != socket.gethostname() or _is_alive(owner)):
         raise DatasetLocked(
             f"{path.parent.parent}: is being written by process {owner.get('pid')} on {owner.get('host')} since "
             f"{owner.get('since')}; wait for it, or remove {path} if you are sure that it is gone"
@@ -141,6 +148,7 @@ def _create_lock(path: Path, token: str) -> None:
     owner = {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "token": token,
     }
@@ -161,16 +169,17 @@ def _release_lock(path: Path, token: str) -> None:
             path.unlink()
 
 
-def _is_alive(pid: object) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
+def _is_alive(owner: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote this still runs; a process of the same number that began at another time is another."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(int(owner["pid"]))
+        began = process.create_time()
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
+    started = owner.get("started")
+    return not isinstance(started, float) or abs(began - started) < 2
 
 
 # ---- job commit ------------------------------------------------------------------------------------------------------

@@ -95,11 +95,16 @@ def find_losers(ledger_parts: list[Path]) -> dict[Path, list[Loser]]:
 
 def _may_repeat(ledger_parts: list[Path]) -> bool:
     """Could a key occur twice?  A count in memory spares DuckDB's start where there are few enough keys to count."""
-    if sum(pq.read_metadata(part).num_rows for part in ledger_parts) > COUNT_IN_MEMORY:
+    if count_rows(ledger_parts) > COUNT_IN_MEMORY:
         return True
     parts = [pq.read_table(part, columns=["SOPInstanceUID"])["SOPInstanceUID"] for part in ledger_parts]
     keys = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
     return bool(pc.count_distinct(keys).as_py() != len(keys) - keys.null_count)
+
+
+def count_rows(parts: list[Path]) -> int:
+    """Rows of all these parts, by their footers."""
+    return sum(pq.read_metadata(part).num_rows for part in parts)
 
 
 def count_outcomes(ledger_parts: list[Path]) -> dict[tuple[str, str | None], int]:

@@ -37,8 +37,8 @@ class FallbackHeader(NamedTuple):
     borrowed_key: bool  # the key comes from another path than its first
 
 
-def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader | None:
-    """Read the header in ``data``; None if pydicom cannot.
+def read_with_pydicom(data: bytes, columns: Sequence[Column], max_reads: int = 20_000) -> FallbackHeader | None:
+    """Read the header in ``data``; None if pydicom cannot, or not with ``max_reads`` reads (some three per element).
 
     Completeness is checked because pydicom does not: a value shorter than its length, or an end that is neither the stop
     tag nor the end of the data, means that the header was cut.
@@ -46,21 +46,36 @@ def read_with_pydicom(data: bytes, columns: Sequence[Column]) -> FallbackHeader 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _read(data, columns)
+            return _read(data, columns, max_reads)
         except Exception:  # noqa: BLE001  pydicom raises nearly anything on broken input: all of it means "cannot"
             return None
 
 
-def _read(data: bytes, columns: Sequence[Column]) -> FallbackHeader:
+def _read(data: bytes, columns: Sequence[Column], max_reads: int) -> FallbackHeader:
     import pydicom  # 0.3 s that most runs never need
 
-    stream = BytesIO(data)
+    stream = _Bounded(data, max_reads)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
     found = [_first_value(dataset, column) for column in columns]
     is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
     values = tuple(value for value, _ in found)
     return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir, found[0][1] > 0)
+
+
+class _Bounded(BytesIO):
+    """Bytes that can be read only so often: pydicom itself has no limit, and broken structure can be endless elements."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self._reads = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As BytesIO, until the reads are used up."""
+        self._reads -= 1
+        if self._reads < 0:
+            raise ValueError("too many reads")
+        return super().read(size)
 
 
 def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:

@@ -47,6 +47,7 @@ class Interner:
     columns = cython.declare(cython.int, visibility="readonly")
     rows = cython.declare(cython.int, visibility="readonly")
     arena_bytes = cython.declare(cython.longlong, visibility="readonly")
+    value_bytes = cython.declare(cython.longlong, visibility="readonly")
     oversized = cython.declare(list, visibility="readonly")
     chosen = cython.declare(object, visibility="readonly")
     codes: object
@@ -109,6 +110,7 @@ class Interner:
         self.rows = 0
         self.entries = 0
         self.arena_bytes = 0
+        self.value_bytes = 0  # of all rows together, repeated values included: what the typed batch may take
         self.oversized = []
         self.charsets = [None]
         self.charset_ids = {}
@@ -138,9 +140,10 @@ class Interner:
             self.choice[column] = -1
             for place in range(self.column_lo[column], self.column_lo[column + 1]):
                 leaf = self.column_leaf[place]
-                if self.hit_length[leaf] > 0 and not self._is_padding(leaf):
+                if self.hit_length[leaf] > 0 and not self._is_padding(leaf) and (column > 0 or self._is_key(leaf)):
                     self.choice[column] = place - self.column_lo[column]
                     self.code[row, column] = self._intern(column, leaf)
+                    self.value_bytes += self.hit_length[leaf]
                     break
         self.rows = row + 1
         if self.columns == 0 or self.code[row, 0] < 0:
@@ -162,6 +165,7 @@ class Interner:
                 self.oversized.append((row, column))
             else:
                 self.code[row, column] = self._intern_value(column, value)
+                self.value_bytes += len(value.raw)
         self.rows = row + 1
 
     def _intern_value(self, column: cython.int, value) -> int:
@@ -226,6 +230,12 @@ class Interner:
     def _kinds(self, vr: cython.int) -> cython.int:
         place: cython.int = (((vr >> 8) & 0xFF) - 65) * 26 + (vr & 0xFF) - 65
         return self.vr_kinds[place] if 0 <= place < 676 else 0
+
+    @cython.cfunc
+    @cython.inline
+    def _is_key(self, leaf: cython.int) -> cython.bint:
+        """True if a key can be read of this VR: bytes that are no text leave the key to the next path."""
+        return self._kinds(self.hit_vr[leaf]) != 0
 
     @cython.cfunc
     @cython.inline

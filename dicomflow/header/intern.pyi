@@ -10,6 +10,7 @@ class Interner:
     columns: int
     rows: int
     arena_bytes: int
+    value_bytes: int
     oversized: list[tuple[int, int]]
     chosen: npt.NDArray[np.int32]
     charsets: list[bytes | None]

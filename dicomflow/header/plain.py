@@ -77,7 +77,7 @@ class PlainInterner:
 
     def reset(self) -> None:
         """Begin a new batch."""
-        self.rows = self.arena_bytes = 0
+        self.rows = self.arena_bytes = self.value_bytes = 0
         self.oversized: list[tuple[int, int]] = []
         self.charsets: list[bytes | None] = [None]
         self._rows: list[list[int]] = []
@@ -105,6 +105,7 @@ class PlainInterner:
         context = ord(value.vr[0]) << 8 | ord(value.vr[1]) | (0x10000 if value.big_endian else 0)
         context |= self.charsets.index(value.charset) << 17
         self.arena_bytes += len(value.raw)
+        self.value_bytes += len(value.raw)
         distinct = self._distinct[column]
         return distinct.setdefault((value.raw, context), len(distinct))
 

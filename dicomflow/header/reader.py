@@ -54,6 +54,8 @@ UNSUPPORTED = frozenset({4, 5, 12})
 _TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
 _CHARSET_VRS = "LO LT PN SH ST UC UT UN"
 _MAX_VALUE_BYTES = 1 << 20
+_PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
+_PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
 _FIRST_INFLATE = 1 << 18
 
 _INFLATE_FAULTS = {
@@ -131,8 +133,8 @@ class HeaderReader:
             self.needed = self.scanner.needed
         elif verdict == DEFLATED:
             self._scan_deflated(self.scanner.offset, size, at_end)
-        elif self._asks_pydicom() and not at_end:  # pydicom wants to see all of it
-            self.verdict, self.needed = NEED_MORE, 4 * size
+        elif self._asks_pydicom() and not at_end and size < _PYDICOM_BYTES:  # pydicom wants to see more of it
+            self.verdict, self.needed = NEED_MORE, min(4 * size, _PYDICOM_BYTES)
         return self.verdict
 
     def give_up(self, size: int) -> None:
@@ -214,7 +216,7 @@ class HeaderReader:
         """What pydicom reads; None where it cannot, or finds no key: then what the scanner found stands."""
         if self._bytes is not self.view:  # inflated already, which pydicom would try again
             return None
-        header = read_with_pydicom(bytes(self.view[: self._size]), self.columns)
+        header = read_with_pydicom(bytes(self.view[: self._size]), self.columns, _PYDICOM_READS)
         return header if header is not None and (header.is_dicomdir or header.values[0] is not None) else None
 
     def _accept_from_pydicom(self, header: FallbackHeader, code: Code, message: str) -> Outcome | None:

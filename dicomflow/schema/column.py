@@ -108,6 +108,8 @@ def _parse_step(part: str, text: str) -> Step:
         group = int(found["group"], 16)
         if not group & 1:
             raise ConfigError(f"path {text!r}: a private group is odd, {found['group']} is even")
+        if not found["creator"].isascii():
+            raise ConfigError(f"path {text!r}: a private creator is found by its ASCII name only")
         tag = (group << 16) | int(found["element"], 16)
         return Step(tag, _item(found["item"]), found["creator"])
     found = _STEP.match(part)

@@ -15,13 +15,15 @@ An entry is a DICOM keyword, or a mapping with a name::
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from dicomflow.dictionary import keywords
 from dicomflow.errors import ConfigError
@@ -35,6 +37,7 @@ RESERVED = frozenset(
         *("header_bytes", "header_digest", "status", "issues"),
     )
 )
+_RESERVED = frozenset(name.casefold() for name in RESERVED)
 MAX_COLUMNS = 4096
 MAX_EXTENDS = 3
 
@@ -42,12 +45,17 @@ _FUNCTIONAL_GROUPS = ("SharedFunctionalGroupsSequence[0]", "PerFrameFunctionalGr
 _KEY = ("SOPInstanceUID", "MediaStorageSOPInstanceUID")  # the second where the data set has none (an issue says so)
 
 
+def _parse_hex(value: object) -> object:
+    """Text is hexadecimal, as tags are written: "0043" is 0x0043."""
+    return int(value, 16) if isinstance(value, str) and re.fullmatch(r"(0x)?[0-9A-Fa-f]{1,4}", value) else value
+
+
 class _Private(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     creator: str = Field(min_length=1, max_length=64)
-    group: int = Field(ge=0x0009, le=0xFFFF)
-    element: int = Field(ge=0, le=0xFF)
+    group: Annotated[int, BeforeValidator(_parse_hex), Field(ge=0x0009, le=0xFFFF)]
+    element: Annotated[int, BeforeValidator(_parse_hex), Field(ge=0, le=0xFF)]
 
 
 class _Spec(BaseModel):
@@ -100,11 +108,15 @@ def _load_built_in(name: str) -> Profile:
 def _load(name_or_path: str) -> Profile:
     specs, name = _load_specs(name_or_path, depth=0)
     columns = {"SOPInstanceUID": make_column("SOPInstanceUID", _KEY)}
+    spelled: dict[str, str] = {}
     for spec in specs:
         if spec.name == "SOPInstanceUID":
             continue
-        if spec.name in RESERVED:
+        if spec.name.casefold() in _RESERVED:
             raise ConfigError(f"{name_or_path}: column {spec.name!r} is a name that dicomflow uses itself")
+        first = spelled.setdefault(spec.name.casefold(), spec.name)
+        if first != spec.name:  # SQL does not tell them apart
+            raise ConfigError(f"{name_or_path}: columns {first!r} and {spec.name!r} differ in case only")
         columns[spec.name] = _make_column(spec, name_or_path)
     return Profile(name, tuple(columns.values()))
 
@@ -122,11 +134,18 @@ def _read(name_or_path: str) -> dict[object, object]:
         with resources.as_file(resources.files("dicomflow.schema") / "profiles" / f"{name_or_path}.yaml") as path:
             return read_yaml_mapping(path)
     path = Path(name_or_path)
-    if "\0" in name_or_path or not path.is_file():
+    if "\0" in name_or_path or not _is_file(path):
         near = difflib.get_close_matches(name_or_path, BUILT_IN, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; built in are {', '.join(BUILT_IN)}"
         raise ConfigError(f"{name_or_path}: no such column profile or file{hint}")
     return read_yaml_mapping(path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no permission to look: reading it says so
+        return True
 
 
 def _parse(loaded: dict[object, object], where: str) -> _ProfileFile:

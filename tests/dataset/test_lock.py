@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import dicomflow
@@ -80,13 +81,20 @@ def test_lock_of_a_dead_process_is_taken_over(layout: Layout) -> None:
 def test_process_of_another_user_is_alive(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """No right to signal a process means that it is there."""
 
-    def deny(*_: int) -> None:
-        raise PermissionError
+    def deny(_: psutil.Process) -> float:
+        raise psutil.AccessDenied
 
-    monkeypatch.setattr(os, "kill", deny)
-    put_lock(layout, pid=4711)
+    monkeypatch.setattr(psutil.Process, "create_time", deny)
+    put_lock(layout, pid=os.getppid())
     with pytest.raises(DatasetLocked), write_lock(layout):
         pytest.fail("two writers")
+
+
+def test_process_of_the_same_number_that_began_later_is_another(layout: Layout) -> None:
+    """In a container each run is process 1: the lock of the one that was killed does not block the next."""
+    put_lock(layout, pid=os.getpid(), started=psutil.Process().create_time() - 3600)
+    with write_lock(layout):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])

@@ -100,3 +100,10 @@ def test_what_pydicom_cannot_read_is_none_or_incomplete(data):
     """Whatever it raises stays inside."""
     header = read_with_pydicom(data, columns_of("Modality"))
     assert header is None or header.values[0] is None
+
+
+def test_pydicom_is_given_no_more_than_it_may_take():
+    """Broken structure can be millions of elements to pydicom: after so many reads it is stopped."""
+    broken = file(element(0x00080018, "UI", b"1.2")) + bytes(200_000)
+    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), max_reads=5) is None
+    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), max_reads=200_000) is not None

@@ -100,7 +100,7 @@ def test_a_broken_deflated_header_keeps_what_the_scanner_read():
 
 def test_where_pydicom_fails_the_scanner_s_values_stand(monkeypatch):
     """A key read before the fault is a row, whatever pydicom thinks."""
-    monkeypatch.setattr("dicomflow.header.reader.read_with_pydicom", lambda data, columns: None)
+    monkeypatch.setattr("dicomflow.header.reader.read_with_pydicom", lambda data, columns, reads: None)
     one = reader()
     outcome = feed(one, file(KEY + element(0x00080060, "CS", b"MR") + sequence_end()))
     assert (outcome.status, outcome.code, take_row(one)["Modality"].raw) == (Status.PARTIAL, Code.BAD_ELEMENT, b"MR")

@@ -153,3 +153,26 @@ def test_a_name_that_is_no_profile_is_refused_with_a_hint(tmp_path):
 def test_a_built_in_profile_is_read_once():
     """Reading one header must not cost a parse of YAML."""
     assert load_profile("standard") is load_profile("standard")
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ("[PatientID, {name: patientid, path: PatientName}]", "differ in case only"),
+        ("[{name: Status, path: PatientSex}]", "dicomflow uses itself"),
+        ("[{name: A, private: {creator: MÜLLER, group: 0x0019, element: 1}, vr: LO}]", "ASCII"),
+    ],
+)
+def test_names_that_would_mislead(tmp_path, columns, problem):
+    """SQL ignores case, and a creator is compared byte by byte: what would answer wrongly in silence is refused."""
+    path = tmp_path / "own.yaml"
+    path.write_text(f"profile: own\ncolumns: {columns}\n", "utf-8")
+    with pytest.raises(ConfigError, match=problem):
+        load_profile(str(path))
+
+
+def test_tags_may_be_written_as_text(tmp_path):
+    """Text is hexadecimal, as people write tags."""
+    path = tmp_path / "own.yaml"
+    path.write_text("profile: own\ncolumns: [{name: A, private: {creator: X, group: '0043', element: '39'}, vr: IS}]\n")
+    assert load_profile(str(path)).columns[1].paths[0][0].tag == 0x00430039
