@@ -166,7 +166,7 @@ class HeaderConfig(_Section):
     """How headers are read, and the limits that no file may cross.
 
     Attributes:
-        prefix_bytes: bytes of each file in the first read.
+        prefix_bytes: bytes of the first file in the first read; for the others it follows the headers of late.
         batch_rows: headers that are typed together; bounds a worker's memory.
         max_header_bytes: a longer header ends as ``limit_header_bytes``.
         max_elements: data elements of one header, those of sequence items included.

@@ -14,6 +14,7 @@ import resource
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +39,10 @@ MAX_BATCH_BYTES = 1 << 27
 
 MAX_PREFIX_BYTES = 1 << 20
 """The first read of a file never takes more than this."""
+
+MIN_PREFIX_BYTES = 1 << 12
+PREFIX_WINDOW = 128
+"""After so many files the first read is fitted to the longest header among as many rows."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 
@@ -80,33 +85,30 @@ class _Clock:
 class _Prefix:
     """How much of each file the first read takes: follows the headers of late, so that one read is nearly always enough."""
 
-    def __init__(self, reader: HeaderReader, smallest: int, largest: int) -> None:
-        self.smallest = self.size = smallest
+    def __init__(self, reader: HeaderReader, first: int, largest: int) -> None:
+        self.size = first
+        self._smallest = min(first, MIN_PREFIX_BYTES)
         # beyond the limit of a header, its outcome would depend on its neighbours
         self._largest = min(largest, MAX_PREFIX_BYTES)
-        self.buffers = [reader.view[:smallest]]
+        self.buffers = [reader.view[:first]]
         self.buffer = reader.buffer
-        self._short_headers = 0
-        self.is_large = False
 
-    def adapt(self, reader: HeaderReader) -> None:
-        """Larger at once after a longer header, smaller after many short ones."""
-        length = reader.header_bytes
-        if length > self.size - 8:
-            self._resize(reader, min(length + length // 4, self._largest))
-        elif self.size > self.smallest and 2 * length < self.size:
-            self._short_headers += 1
-            if self._short_headers > 64:
-                self._resize(reader, max(self.size // 2, self.smallest))
+    def enlarge(self, reader: HeaderReader, length: int) -> None:
+        """At once after a header that was longer."""
+        self._resize(reader, min(length + length // 4, self._largest))
+
+    def settle(self, reader: HeaderReader, lengths: Sequence[int]) -> None:
+        """From time to time: no more than the longest header of late, and a quarter."""
+        if len(lengths) >= PREFIX_WINDOW:
+            longest = max(lengths[-PREFIX_WINDOW:])
+            self._resize(reader, min(longest + longest // 4, self.size))
 
     def renew(self, reader: HeaderReader) -> None:
         """The reader has another buffer since a longer header: read into that one, and give back what was giant."""
         self._resize(reader, self.size)
 
     def _resize(self, reader: HeaderReader, size: int) -> None:
-        self._short_headers = 0
-        self.size = max(size, self.smallest)
-        self.is_large = self.size > self.smallest
+        self.size = max(size, self._smallest)
         if not self.size <= len(reader.buffer) <= MAX_PREFIX_BYTES * 4:
             reader.grow(self.size)
         self.buffer = reader.buffer
@@ -143,6 +145,8 @@ class _TaskRun:
             self._read_file(index, uri if uri[0] == "/" else path_from_uri(uri))
             if self.reader.batch.rows >= self.rows or self.reader.batch.value_bytes > MAX_BATCH_BYTES:
                 self._write_batch()
+            if index % PREFIX_WINDOW == 0:
+                self.prefix.settle(self.reader, self.facts.header_bytes)
         if self.reader.batch.rows:
             self._write_batch()
         self.clock.lap("read")
@@ -212,8 +216,8 @@ class _TaskRun:
             facts.digest.append(xxhash.xxh3_64_hexdigest(header))
             if outcome is not None or reader.has_remarks or reader.by_pydicom:
                 self._note_exception(index, outcome)
-            if length > self.prefix.size - 8 or self.prefix.is_large:
-                self.prefix.adapt(reader)
+            if length > self.prefix.size - 8:
+                self.prefix.enlarge(reader, length)
         if outcome is not None:
             self.ledger.set(index, outcome)
 
