@@ -36,7 +36,7 @@ def test_plain_values_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: b: c\n", "line 1, column 5: mapping values are not allowed here"),
+        ("a: b: c\n", "line 1, column 5: mapping values are not allowed"),
         ("a: [1,\n", "line 2, column 1: "),
         ("a: !!python/object/apply:os.getcwd []\n", "line 1, column 4: could not determine a constructor"),
         (BILLION_LAUGHS, "line 2, column 8: aliases (*name) are not allowed"),
