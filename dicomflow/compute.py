@@ -15,8 +15,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+NO_WORKER_SECONDS = 120.0
+"""So long a cluster may be without any worker."""
 
 _DASK_SETTINGS = {
     "distributed.comm.timeouts.connect": "30s",
@@ -220,17 +224,38 @@ class DistributedCluster:
             raise ComputeError("the cluster was not entered")
         futures = futures_of(self._client.persist(_make_bag(function, tasks, name), optimize_graph=False))
         try:
-            for _, partition in as_completed(futures, loop=self._client.loop, with_results=True):
-                if isinstance(partition, CancelledError):  # Dask hands it out as if it were the result
-                    raise partition
-                for result in partition:
-                    done(result)
+            with self._watch_workers(futures):
+                for _, partition in as_completed(futures, loop=self._client.loop, with_results=True):
+                    if isinstance(partition, CancelledError):  # Dask hands it out as if it were the result
+                        raise partition
+                    for result in partition:
+                        done(result)
         except (TimeoutError, CancelledError, OSError) as error:
             raise ComputeError(f"the Dask cluster was lost: {_first_line(error)}") from error
         except KilledWorker as error:
             raise ComputeError(f"workers died again and again, of too little memory? {_first_line(error)}") from None
         finally:
             self._cancel(futures)
+
+    @contextlib.contextmanager
+    def _watch_workers(self, futures: list[Any]) -> Iterator[None]:
+        """Dask waits for ever where no worker is left; after ``NO_WORKER_SECONDS`` the tasks are cancelled, which ends it."""
+        ended = threading.Event()
+        threading.Thread(target=self._cancel_without_workers, args=(futures, ended), daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+    def _cancel_without_workers(self, futures: list[Any], ended: threading.Event) -> None:
+        last = time.monotonic()
+        while not ended.wait(NO_WORKER_SECONDS / 20):
+            with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+                if self._client is None or self._client.nthreads():
+                    last = time.monotonic()
+                elif time.monotonic() - last > NO_WORKER_SECONDS:
+                    self._cancel(futures)
+                    return
 
     def _cancel(self, futures: list[Any]) -> None:
         """Have the scheduler forget the tasks, if it is still there to be told."""

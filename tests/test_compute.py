@@ -15,6 +15,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
+from distributed import LocalCluster
 
 from dicomflow.compute import Cluster, choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import ComputeConfig, load_config
@@ -172,10 +173,24 @@ def test_workers_that_die_again_and_again() -> None:
     """A task that kills every worker ends the run with an error of ours, not a stranger's."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 3}),
-        pytest.raises(ComputeError, match="workers died again and again"),
+        pytest.raises(ComputeError, match="workers died again and again|cluster was lost"),
         open_cluster(make_config(scheduler="processes", workers=1), "processes") as cluster,
     ):
         cluster.map(die, [1], name="die", done=lambda _: None)
+
+
+def test_a_cluster_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask alone would wait for ever for a worker to come."""
+    monkeypatch.setattr("dicomflow.compute.NO_WORKER_SECONDS", 0.5)
+    with LocalCluster(
+        n_workers=0, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+    ) as cluster:
+        address = cluster.scheduler_address
+        with (
+            pytest.raises(ComputeError, match="cluster was lost"),
+            open_cluster(make_config(scheduler=address), address) as ours,
+        ):
+            ours.map(str, [1], name="never", done=lambda _: None)
 
 
 def test_unreachable_address() -> None:
