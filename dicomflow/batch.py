@@ -24,8 +24,7 @@ from dicomflow.header.reader import HeaderReader, raw_value
 from dicomflow.header.values import Decoded, decode_value
 from dicomflow.header.vectors import RawColumn, decode_plain
 from dicomflow.model import Issue
-from dicomflow.schema.arrow import ISSUES_TYPE
-from dicomflow.schema.column import Column
+from dicomflow.schema.column import ISSUES_TYPE, SOURCE_FIELDS, Column
 
 SORT_COLUMNS = ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber")
 VECTOR_ROWS = 24
@@ -82,7 +81,7 @@ def build_batch(reader: HeaderReader, facts: RowFacts, files: pa.Table, *, sort:
     sorted_codes = np.ascontiguousarray(codes[order].T)
     arrays = [_take(part.values, sorted_codes[index]) for index, part in enumerate(decoded)]
     arrays += _source_arrays(facts, files, order, issues)
-    names = [column.name for column in reader.columns] + list(_SOURCE_NAMES)
+    names = [column.name for column in reader.columns] + [field.name for field in SOURCE_FIELDS]
     rows = pa.RecordBatch.from_arrays(arrays, names=names)
     keys = decoded[0].values.take(pa.array(codes[:, 0]))
     if keys.null_count:
@@ -181,17 +180,6 @@ def _add_column_issues(
 
 
 # ---- the columns that say where a row came from ----------------------------------------------------------------------
-
-_SOURCE_NAMES = (
-    "source_uri",
-    "source_member",
-    "source_size",
-    "source_mtime",
-    "header_bytes",
-    "header_digest",
-    "status",
-    "issues",
-)
 
 
 def _source_arrays(

@@ -40,11 +40,6 @@ Result = TypeVar("Result")
 NO_WORKER_SECONDS = 120.0
 """So long a cluster may be without any worker."""
 
-_DASK_SETTINGS = {
-    "distributed.comm.timeouts.connect": "30s",
-    "distributed.scheduler.allowed-failures": 3,
-}
-
 
 def choose_scheduler(config: ComputeConfig, files: int) -> str:
     """What ``auto`` means for this many files; other settings are taken as they are.
@@ -287,7 +282,6 @@ class DistributedCluster:
 
         # both after the import, which brings the defaults: leaving restores what was there on entering
         self._silence()
-        self._stack.enter_context(dask.config.set(_DASK_SETTINGS))
         if "://" in self._scheduler:
             where: dict[str, Any] = {"address": self._scheduler, "timeout": self._config.connect_timeout}
             _knock(self._scheduler, self._config.connect_timeout)

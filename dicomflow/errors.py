@@ -124,4 +124,3 @@ class IssueCode(StrEnum):
     TRANSFER_SYNTAX = "transfer_syntax"  # the data set is not encoded as declared; read as it is
     UID_FROM_FILE_META = "uid_from_file_meta"  # no SOPInstanceUID: MediaStorageSOPInstanceUID stands in
     INCOMPATIBLE_VR = "incompatible_vr"  # the VR in the file cannot be delivered as the column's type; null
-    TRUNCATED = "truncated"  # the value is cut short; null

@@ -58,17 +58,6 @@ class RawValue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """One scannable object: where it is and how to know that it changed."""
-
-    uri: str
-    member: str | None = None
-    size: int | None = None
-    mtime: int | None = None  # microseconds since the epoch, UTC
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How reading one input ended."""
 

@@ -120,7 +120,6 @@ class _Run:
 
     def _run_stages(self) -> RunSummary:
         files = self._timed("list", self._list_files)
-        self.totals.planned = files.num_rows
         scheduler = choose_scheduler(self.config.compute, files.num_rows)
         tasks = self._timed("plan", partial(self._plan, files, count_workers(self.config.compute, scheduler)))
         dashboard = self._timed("scan", partial(self._scan, tasks, scheduler))
@@ -215,9 +214,9 @@ class _Run:
                 "under the same name; nothing was published"
             )
         rows = count_rows(staged_parts(staging, "files"))
-        if rows != self.totals.planned:
+        if rows != self.totals.listed:
             raise CommitFailed(
-                f"{self.totals.planned} files were listed, but the ledger has {rows}; nothing was published"
+                f"{self.totals.listed} files were listed, but the ledger has {rows}; nothing was published"
             )
 
     def _check_not_emptied(self, staging: Path) -> None:

@@ -19,7 +19,6 @@ class Totals:
     """Sums over the results so far; ``counts`` is by (status, code)."""
 
     listed: int = 0
-    planned: int = 0
     done: int = 0
     tasks_done: int = 0
     header_bytes: int = 0

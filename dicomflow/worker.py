@@ -15,7 +15,7 @@ import stat
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,11 +28,14 @@ from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
 from dicomflow.header.reader import EMPTY, NEED_MORE, TRUNCATED, HeaderReader
+from dicomflow.log import bound_task, get_logger
 from dicomflow.model import DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
 from dicomflow.sources.local import code_for_os_error
 from dicomflow.sources.uri import path_from_uri
+
+_log = get_logger("worker")
 
 MAX_BATCH_BYTES = 1 << 27
 """Raw values of all rows that a batch may hold before it is written, whatever its number of rows."""
@@ -65,7 +68,10 @@ class ScanJob:
 
 def scan_task(task: ScanTask, job: ScanJob) -> ScanResult:
     """Read all files of a task; write ``instances`` and ``files`` parts into the run's staging folder."""
-    return _TaskRun(task, job).run()
+    with bound_task(task.task_id):
+        result = _TaskRun(task, job).run()
+        _log.info("task_done", files=result.files, seconds=sum(result.seconds.values()))
+    return result
 
 
 @dataclass(slots=True)
@@ -136,7 +142,6 @@ class _TaskRun:
         self.facts = RowFacts()
         self.data_files: list[DataFile] = []
         self.clock = _Clock()
-        self.result = ScanResult(task_id=task.task_id, data_files=(), files=task.files.num_rows)
         self.header_bytes = self.issues = self.fallback_files = 0
 
     def run(self) -> ScanResult:
@@ -152,8 +157,9 @@ class _TaskRun:
         self.clock.lap("read")
         self._write_ledger()
         self.clock.lap("write")
-        return replace(
-            self.result,
+        return ScanResult(
+            task_id=self.task.task_id,
+            files=self.task.files.num_rows,
             data_files=tuple(self.data_files),
             counts=self.ledger.counts(),
             header_bytes=self.header_bytes,

@@ -3,7 +3,8 @@
 import struct
 import zlib
 
-from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED_LENGTH, Encoding
+from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, UNDEFINED_LENGTH, Encoding
+from dicomflow.header.vr import LONG_VRS
 
 EXPLICIT, IMPLICIT = EXPLICIT_LE, IMPLICIT_LE
 BIG = Encoding(implicit=False, big_endian=True)

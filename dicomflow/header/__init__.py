@@ -2,6 +2,7 @@
 
 In: bytes, Columns.  Out: distinct raw values by column, and how to type them.  Knows no files, no Parquet, no Dask.
 
+    vr         which VRs there are, by what they have in common
     paths      columns -> tables that the scanner walks
     scan       walk one header, note where each wanted value lies (compiled)
     intern     keep each distinct value once (compiled)

@@ -12,9 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dicomflow.errors import IssueCode
-
-TEXT_VRS = frozenset({"SH", "LO", "ST", "LT", "UT", "UC", "PN"})
-"""The VRs that SpecificCharacterSet applies to (PS3.5 6.1.2.2); all other strings are in the default repertoire."""
+from dicomflow.header.vr import CHARSET_VRS
 
 _DEFAULT = ""  # codec of the default repertoire, ISO-IR 6: nothing is declared for bytes beyond ASCII
 _ESC = b"\x1b"
@@ -151,14 +149,14 @@ def decode_text(raw: bytes, charset: bytes | None, vr: str) -> tuple[str, IssueC
     Args:
         raw: the value field.
         charset: the value field of (0008,0005) in force, None where there is none.
-        vr: the VR; only ``TEXT_VRS`` are subject to the charset.
+        vr: the VR; only ``CHARSET_VRS`` are subject to the charset.
 
     >>> decode_text(b"M\xfcller", b"ISO_IR 100", "PN")
     ('Müller', None)
     """
     if raw.isascii() and _ESC not in raw:
         return raw.decode("ascii"), None
-    if vr not in TEXT_VRS:
+    if vr not in CHARSET_VRS:
         return _decode_run(raw, _DEFAULT)
     declared = _read_declaration(charset or b"")
     if _ESC not in raw or declared.first in _STAND_ALONE:

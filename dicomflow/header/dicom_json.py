@@ -67,16 +67,6 @@ def decode_sequence(
     return Decoded(_dump_items(items, inline_limit) if items else None)
 
 
-def sequence_to_json_text(value: RawValue, implicit: bool | None = None) -> str | None:
-    """``decode_sequence`` without its issues: JSON text, or None.
-
-    >>> sequence_to_json_text(RawValue(b"\\xfe\\xff\\x00\\xe0\\x0a\\0\\0\\0\\x08\\x00\\x60\\x00CS\\x02\\x00MR", "SQ"))
-    '[{"00080060":{"vr":"CS","Value":["MR"]}}]'
-    """
-    text = decode_sequence(value, implicit=implicit).value
-    return text if isinstance(text, str) else None
-
-
 def _dump_items(items: Iterable[Item], inline_limit: int) -> str:
     model = [to_dicom_json(item.elements, inline_limit=inline_limit) for item in items]
     return json.dumps(model, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -15,13 +15,6 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_DEPTH = 100
 """Nested sequences that are followed, whatever the limits say: the reader is recursive."""
 
-LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-"""VRs with a 32-bit length in explicit VR (PS3.5 7.1.2)."""
-KNOWN_VRS = LONG_VRS.union(
-    ["AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM"],
-    ["UI", "UL", "US"],
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
+from dicomflow.header.vr import STRING_VRS
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Column, Step
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
-_TEXT_VRS = frozenset(
-    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
-)
 
 
 class FallbackHeader(NamedTuple):
@@ -106,7 +104,7 @@ def _first_value(dataset: FileDataset, column: Column) -> tuple[RawValue | None,
     for place, path in enumerate(column.paths):
         source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
         value = _follow(source, path, _Scope())
-        if value is not None and (value.raw.strip(b" \0") if value.vr in _TEXT_VRS else value.raw):
+        if value is not None and (value.raw.strip(b" \0") if value.vr in STRING_VRS else value.raw):
             return value, place
     return None, -1
 

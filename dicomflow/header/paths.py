@@ -16,13 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomflow.dictionary import elements_of_group, entry_for_tag, vr_for_tag
+from dicomflow.header.vr import FRAGMENTED_VRS, KNOWN_VRS, LONG_VRS, tabulate_bits
 from dicomflow.schema.column import MAX_PATH_STEPS, Column, Step
 
 MAX_SCOPES = 4096
-
-_LONG_VRS = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
-_FRAGMENTED_VRS = "OB OD OF OL OV OW"
-_SHORT_VRS = "AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US"
 
 _AMBIGUOUS = "US or SS"
 
@@ -241,9 +238,5 @@ def _known_tags() -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=1)
 def _vr_flags() -> npt.NDArray[np.uint8]:
-    """Bits by the two letters of a VR: 1 known, 2 has a 32-bit length, 4 may hold items, 8 UN, 16 may hold fragments."""
-    flags = np.zeros(676, np.uint8)
-    for names, bits in ((_SHORT_VRS, 1), (_LONG_VRS, 3), ("SQ UN", 4), ("UN", 8), (_FRAGMENTED_VRS, 16)):
-        for name in names.split():
-            flags[(ord(name[0]) - 65) * 26 + ord(name[1]) - 65] |= bits
-    return flags
+    """1 known, 2 has a 32-bit length, 4 may hold items, 8 UN, 16 may hold fragments."""
+    return tabulate_bits({1: KNOWN_VRS, 2: LONG_VRS, 4: ("SQ", "UN"), 8: ("UN",), 16: FRAGMENTED_VRS})

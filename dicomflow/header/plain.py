@@ -20,7 +20,7 @@ class UnsupportedScanner:
     """Sniffs like the compiled scanner, then leaves the header to pydicom (verdict UNREADABLE)."""
 
     def __init__(self, tables: ScanTables, hits: Hits, max_elements: int, max_depth: int) -> None:
-        self.offset = self.stop = self.needed = self.elements = self.data_set_offset = 0
+        self.offset = self.stop = self.needed = self.elements = 0
         self.syntax_differs = self.repeated = self.remarkable = self.stopped = self.whole = False
         self._known = tables.known_tags
         self._buffer = bytearray()

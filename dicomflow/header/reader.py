@@ -17,6 +17,7 @@ from dicomflow.errors import Code, IssueCode, Status
 from dicomflow.header.fallback import FallbackHeader, read_with_pydicom
 from dicomflow.header.inflate import Inflater
 from dicomflow.header.paths import Hits, ScanTables, compile_tables, make_hits
+from dicomflow.header.vr import CHARSET_VRS, STRING_VRS, tabulate_bits
 from dicomflow.model import Issue, Outcome, RawValue
 from dicomflow.schema.column import Column
 
@@ -51,8 +52,6 @@ OUTCOMES: dict[int, tuple[Status, Code, str]] = {
 UNSUPPORTED = frozenset({4, 5, 12})
 """Verdicts after which pydicom is asked, if the walk could not go on: it is more lenient with broken structure."""
 
-_TEXT_VRS = "AE AS CS DA DS DT IS LO LT PN SH ST TM UC UI UR UT"
-_CHARSET_VRS = "LO LT PN SH ST UC UT UN"
 _MAX_VALUE_BYTES = 1 << 20
 _PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
 _PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
@@ -272,9 +271,5 @@ def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> Raw
 
 @lru_cache(maxsize=1)
 def _vr_kinds() -> npt.NDArray[np.uint8]:
-    """Bits by the two letters of a VR: 1 text, 2 depends on SpecificCharacterSet (PS3.5 6.1.2.2)."""
-    kinds = np.zeros(676, np.uint8)
-    for names, bit in ((_TEXT_VRS, 1), (_CHARSET_VRS, 2)):
-        for name in names.split():
-            kinds[(ord(name[0]) - 65) * 26 + ord(name[1]) - 65] |= bit
-    return kinds
+    """1 text, 2 depends on SpecificCharacterSet, as the bytes of UN may."""
+    return tabulate_bits({1: STRING_VRS, 2: CHARSET_VRS | {"UN"}})

@@ -73,7 +73,6 @@ class Scanner:
     stopped = cython.declare(cython.bint, visibility="readonly")
     whole = cython.declare(cython.bint, visibility="readonly")
     elements = cython.declare(cython.longlong, visibility="readonly")
-    data_set_offset = cython.declare(cython.longlong, visibility="readonly")
     syntax_differs = cython.declare(cython.bint, visibility="readonly")
     repeated = cython.declare(cython.bint, visibility="readonly")
     remarkable = cython.declare(cython.bint, visibility="readonly")
@@ -199,7 +198,7 @@ class Scanner:
         pos = self._begin()
         if pos < 0:
             return self.verdict
-        if self._is(self.class_offset, self.class_length, b"1.2.840.10008.1.3.10", 20):
+        if self._is(self.class_offset, self.class_length, b"1.2.840.10008.1.3.10"):
             return self._fail(_DICOMDIR, pos)
         return self._scan_data_set(pos, inflated)
 
@@ -220,7 +219,6 @@ class Scanner:
         self.scope_signed[0] = -1
         self.syntax_length = self.class_length = -1
         self.syntax_offset = self.class_offset = 0
-        self.data_set_offset = 0
 
     @cython.cfunc
     @cython.inline
@@ -262,11 +260,10 @@ class Scanner:
         return self.vr_flags[a * 26 + b]
 
     @cython.cfunc
-    def _is(
-        self, offset: cython.longlong, length: cython.longlong, text: bytes, wanted: cython.longlong
-    ) -> cython.bint:
+    def _is(self, offset: cython.longlong, length: cython.longlong, text: bytes) -> cython.bint:
         """True if the value, its padding stripped, is ``text``."""
         chars: cython.p_char = text
+        wanted: cython.longlong = len(text)
         if offset + length > self.size:
             return False
         while length > 0 and (self.buf[offset + length - 1] == 0 or self.buf[offset + length - 1] == 32):
@@ -375,7 +372,6 @@ class Scanner:
             self.syntax_differs = True
         if inflated >= 0:
             pos = inflated
-        self.data_set_offset = pos
         pos = self._skip_command_set(pos)
         if pos < 0:
             return self.verdict
@@ -408,13 +404,13 @@ class Scanner:
         length: cython.longlong = self.syntax_length
         if length <= 0:
             return -1
-        if self._is(offset, length, b"1.2.840.10008.1.2", 17):
+        if self._is(offset, length, b"1.2.840.10008.1.2"):
             return 0
-        if self._is(offset, length, b"1.2.840.113619.5.2", 18):  # GE: implicit header, big-endian pixels
+        if self._is(offset, length, b"1.2.840.113619.5.2"):  # GE: implicit header, big-endian pixels
             return 0
-        if self._is(offset, length, b"1.2.840.10008.1.2.2", 19):
+        if self._is(offset, length, b"1.2.840.10008.1.2.2"):
             return 2
-        if self._is(offset, length, b"1.2.840.10008.1.2.1.99", 22):
+        if self._is(offset, length, b"1.2.840.10008.1.2.1.99"):
             return 3
         return 1
 
@@ -863,7 +859,7 @@ class Scanner:
             slot = self.group_slot[row]
             if block == 0:
                 creator = self.creators[self.private_creator[row]]
-                if low >= 0x10 and owner < 0 and self._is(value, length, creator, len(creator)):
+                if low >= 0x10 and owner < 0 and self._is(value, length, creator):
                     owner = self.private_creator[row]
                 self.owners[level, slot, low] = owner  # a block has one owner: the one named last
             elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:

@@ -7,7 +7,6 @@ class Scanner:
     stopped: bool  # ... at a stop tag
     whole: bool  # the walk came to its end, if need be in spite of broken sequences
     elements: int
-    data_set_offset: int
     syntax_differs: bool
     repeated: bool
     remarkable: bool  # syntax_differs or repeated

@@ -20,7 +20,6 @@ from dicomflow.header.charset import decode_text
 from dicomflow.header.element import (
     EXPLICIT_LE,
     IMPLICIT_LE,
-    KNOWN_VRS,
     UNDEFINED_LENGTH,
     Element,
     Encoding,
@@ -29,6 +28,7 @@ from dicomflow.header.element import (
     Limits,
     Sequence,
 )
+from dicomflow.header.vr import KNOWN_VRS
 from dicomflow.header.walk import Bound, Fault, Found, FoundItem, Walk, layout_vr, vr_at
 from dicomflow.model import Outcome
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from dicomflow.errors import IssueCode
 from dicomflow.header.charset import decode_text
+from dicomflow.header.vr import STRING_VRS
 from dicomflow.model import RawValue
 from dicomflow.schema.column import NEVER_SPLIT
 
@@ -74,10 +75,9 @@ _FORMATS = {
 """VR -> struct format of one item."""
 
 _FREE_TEXT = frozenset({"LO", "SH", "CS", "LT", "ST", "UT", "UC"})
-_STRINGS = _FREE_TEXT | {"AE", "AS", "DA", "DS", "DT", "IS", "PN", "TM", "UI", "UR"}
 _NUMBERS = frozenset(_FORMATS)
 _BINARY_COLUMNS = frozenset({"FL", "FD", "SS", "US", "SL", "UL", "SV", "UV", "AT"})
-_TEXT_COLUMNS = _STRINGS - {"DA", "DS", "DT", "IS", "TM"}
+_TEXT_COLUMNS = STRING_VRS - {"DA", "DS", "DT", "IS", "TM"}
 _LEADING_SPACES = frozenset({"AE", "CS", "LO", "SH", "DS", "IS"})
 """VRs whose leading spaces are insignificant (PS3.5 table 6.2-1)."""
 
@@ -206,7 +206,7 @@ def _bad_length(value: RawValue) -> Items:
 
 _Reader = Callable[[RawValue, str, bool], Items]
 _READERS: dict[str, _Reader] = {
-    **dict.fromkeys(_STRINGS, _read_text),
+    **dict.fromkeys(STRING_VRS, _read_text),
     **dict.fromkeys(_NUMBERS, _read_numbers),
     "AT": _read_tags,
 }
@@ -372,8 +372,8 @@ _DELIVER: dict[str, _Deliver] = {
 """Column VR -> how one item is typed."""
 
 _ACCEPTED: dict[str, frozenset[str]] = {
-    **dict.fromkeys(_TEXT_COLUMNS, _STRINGS),
-    **dict.fromkeys(_FREE_TEXT, _STRINGS | _NUMBERS | {"AT"}),
+    **dict.fromkeys(_TEXT_COLUMNS, STRING_VRS),
+    **dict.fromkeys(_FREE_TEXT, STRING_VRS | _NUMBERS | {"AT"}),
     "DA": _FREE_TEXT | {"DA", "DT"},
     "TM": _FREE_TEXT | {"TM"},
     "DT": _FREE_TEXT | {"DT", "DA"},

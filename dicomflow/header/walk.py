@@ -12,18 +12,9 @@ from typing import NamedTuple
 
 from dicomflow.dictionary import vr_for_tag
 from dicomflow.errors import Code
-from dicomflow.header.element import (
-    IMPLICIT_LE,
-    KNOWN_VRS,
-    LONG_VRS,
-    MAX_DEPTH,
-    STOP_TAG,
-    UNDEFINED_LENGTH,
-    Encoding,
-    Limits,
-)
+from dicomflow.header.element import IMPLICIT_LE, MAX_DEPTH, STOP_TAG, UNDEFINED_LENGTH, Encoding, Limits
+from dicomflow.header.vr import FRAGMENTED_VRS, KNOWN_VRS, LONG_VRS
 
-_FRAGMENTED_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW"})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITERS = frozenset({_ITEM, _ITEM_END, _SEQUENCE_END})
 
@@ -154,7 +145,7 @@ class Walk:
         if head.letters == "UN":
             encoding = IMPLICIT_LE  # what UN holds (PS3.5 6.2.2)
         if head.length == UNDEFINED_LENGTH:
-            if layout_vr(head) in _FRAGMENTED_VRS:
+            if layout_vr(head) in FRAGMENTED_VRS:
                 after = self._fragments(head.start, bound, encoding)
                 return head._replace(value=self.data[head.start : after - 8]), after
             items, after = self.items(head.start, bound, encoding, depth + 1)

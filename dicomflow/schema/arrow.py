@@ -10,24 +10,11 @@ import hashlib
 import pyarrow as pa
 
 from dicomflow.dictionary import PYDICOM_VERSION, format_tag
-from dicomflow.schema.column import Column
+from dicomflow.schema.column import SOURCE_FIELDS, Column
 from dicomflow.schema.profile import Profile
 
 FORMAT_VERSION = "1"
 """Version of the dataset's layout; raised when an older reader would misread it."""
-
-ISSUES_TYPE = pa.list_(pa.struct([("path", pa.string()), ("code", pa.string()), ("raw", pa.string())]))
-
-_SOURCE_FIELDS = [
-    pa.field("source_uri", pa.string(), nullable=False),
-    pa.field("source_member", pa.string()),
-    pa.field("source_size", pa.int64()),
-    pa.field("source_mtime", pa.timestamp("us")),
-    pa.field("header_bytes", pa.int64()),
-    pa.field("header_digest", pa.string()),
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("issues", ISSUES_TYPE),
-]
 
 _FILES_FIELDS = [
     pa.field("uri", pa.string(), nullable=False),
@@ -52,7 +39,7 @@ _FILES_FIELDS = [
 def instances_schema(profile: Profile) -> pa.Schema:
     """Schema of ``instances`` (and of ``conflicts``): the key, the profile's columns, then where the row came from."""
     fields = [_field(column) for column in profile.columns]
-    return pa.schema(fields + _SOURCE_FIELDS, metadata=_metadata(profile))
+    return pa.schema(fields + SOURCE_FIELDS, metadata=_metadata(profile))
 
 
 def files_schema(profile: Profile) -> pa.Schema:

@@ -44,6 +44,21 @@ NEVER_SPLIT = frozenset({"LT", "ST", "UT", "UR", "SQ"})
 """VRs whose values are never split at a backslash (PS3.5 6.2)."""
 
 
+ISSUES_TYPE = pa.list_(pa.struct([("path", pa.string()), ("code", pa.string()), ("raw", pa.string())]))
+
+SOURCE_FIELDS = [
+    pa.field("source_uri", pa.string(), nullable=False),
+    pa.field("source_member", pa.string()),
+    pa.field("source_size", pa.int64()),
+    pa.field("source_mtime", pa.timestamp("us")),
+    pa.field("header_bytes", pa.int64()),
+    pa.field("header_digest", pa.string()),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("issues", ISSUES_TYPE),
+]
+"""Columns of ``instances`` that say where a row came from, after those of the profile."""
+
+
 class Step(NamedTuple):
     """One step of a path: a tag, and the item to enter where the tag is a sequence.
 

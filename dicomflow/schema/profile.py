@@ -27,16 +27,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dicomflow.dictionary import keywords
 from dicomflow.errors import ConfigError
-from dicomflow.schema.column import Column, make_column
+from dicomflow.schema.column import SOURCE_FIELDS, Column, make_column
 from dicomflow.yamlfile import read_yaml_mapping
 
 BUILT_IN = ("minimal", "standard")
-RESERVED = frozenset(
-    (
-        *("SOPInstanceUID", "source_uri", "source_member", "source_size", "source_mtime"),
-        *("header_bytes", "header_digest", "status", "issues"),
-    )
-)
+RESERVED = frozenset(["SOPInstanceUID", *(field.name for field in SOURCE_FIELDS)])
 _RESERVED = frozenset(name.casefold() for name in RESERVED)
 MAX_COLUMNS = 4096
 MAX_EXTENDS = 3

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from dicomflow.errors import IssueCode
-from dicomflow.header.charset import TEXT_VRS, decode_text
+from dicomflow.header.charset import decode_text
 from dicomflow.header.tree import read_tree
+from dicomflow.header.vr import CHARSET_VRS
 
 JAPANESE = b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J=\x1b$B$d$^$@\x1b(J^\x1b$B$?$m$&\x1b(J"
 KOREAN = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf"
@@ -123,7 +124,9 @@ def test_default_repertoire_vrs_ignore_the_charset():
 
 
 @given(
-    st.binary(max_size=60), st.none() | st.binary(max_size=40), st.sampled_from([*sorted(TEXT_VRS), "CS", "UI", "??"])
+    st.binary(max_size=60),
+    st.none() | st.binary(max_size=40),
+    st.sampled_from([*sorted(CHARSET_VRS), "CS", "UI", "??"]),
 )
 def test_never_raises(raw, charset, vr):
     """Any bytes under any declaration give a string that UTF-8 can hold."""

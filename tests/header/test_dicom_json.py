@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 
 from dicomflow.errors import IssueCode, Status
-from dicomflow.header.dicom_json import decode_sequence, sequence_to_json_text, to_dicom_json
+from dicomflow.header.dicom_json import decode_sequence, to_dicom_json
 from dicomflow.header.element import Element
 from dicomflow.header.tree import read_tree
 from dicomflow.model import RawValue
@@ -93,7 +93,9 @@ def test_charset_is_decoded():
 def test_sequence_text(implicit, delimiter):
     """A sequence column holds the JSON of its items, an empty item being an empty object."""
     raw = ITEM + struct.pack("<I", len(MR)) + MR + ITEM + b"\0\0\0\0" + delimiter
-    assert sequence_to_json_text(RawValue(raw, "SQ"), implicit) == '[{"00080060":{"vr":"CS","Value":["MR"]}},{}]'
+    assert (
+        decode_sequence(RawValue(raw, "SQ"), implicit=implicit).value == '[{"00080060":{"vr":"CS","Value":["MR"]}},{}]'
+    )
 
 
 @pytest.mark.parametrize(("vr", "implicit"), [("SQ", True), ("SQ", None), ("UN", None), ("UN", False)])
@@ -101,7 +103,7 @@ def test_implicit_sequence_text(vr, implicit):
     """Implicit items are read as such, declared or not, also in UN of a big-endian file."""
     raw = ITEM + struct.pack("<I", len(IMPLICIT_MR)) + IMPLICIT_MR
     value = RawValue(raw, vr, big_endian=vr == "UN")
-    assert json.loads(sequence_to_json_text(value, implicit)) == [{"00080060": {"vr": "CS", "Value": ["MR"]}}]
+    assert json.loads(decode_sequence(value, implicit=implicit).value) == [{"00080060": {"vr": "CS", "Value": ["MR"]}}]
 
 
 def test_empty_and_broken_sequences():
@@ -109,7 +111,6 @@ def test_empty_and_broken_sequences():
     assert decode_sequence(RawValue(b"", "SQ")) == (None, ())
     broken = RawValue(ITEM + b"\xff\0\0\0" + MR, "SQ")
     assert decode_sequence(broken) == (None, ((IssueCode.BAD_VALUE, broken.raw[:32].hex()),))
-    assert sequence_to_json_text(broken) is None
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", MR, ITEM + b"\xff\xff\xff\xff" + MR]))

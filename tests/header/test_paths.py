@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
-from dicomflow.header.element import KNOWN_VRS, LONG_VRS
 from dicomflow.header.paths import _known_tags, _vr_flags, compile_tables, make_hits
+from dicomflow.header.vr import KNOWN_VRS, LONG_VRS
 from dicomflow.schema.column import make_column
 from dicomflow.schema.profile import load_profile
 from tests.scanning import columns_of

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from dicomflow.errors import Code, Status
-from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, LONG_VRS, UNDEFINED_LENGTH, Encoding, Limits
+from dicomflow.header.element import EXPLICIT_LE, IMPLICIT_LE, UNDEFINED_LENGTH, Encoding, Limits
 from dicomflow.header.tree import read_items, read_tree
+from dicomflow.header.vr import LONG_VRS
 
 BIG = Encoding(implicit=False, big_endian=True)
 MODALITY, STOP = 0x00080060, 0x7FE00010

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from dicomflow.errors import IssueCode, Status
-from dicomflow.header.element import KNOWN_VRS
 from dicomflow.header.tree import read_tree
 from dicomflow.header.values import MAX_ISSUES, decode_value, read_items, type_item
+from dicomflow.header.vr import KNOWN_VRS
 from dicomflow.model import RawValue
 from dicomflow.schema.column import ARROW_TYPES
 

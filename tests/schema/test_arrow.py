@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from dicomflow.dictionary import PYDICOM_VERSION
-from dicomflow.schema.arrow import FORMAT_VERSION, ISSUES_TYPE, files_schema, instances_schema, schema_fingerprint
+from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, schema_fingerprint
+from dicomflow.schema.column import ISSUES_TYPE
 from dicomflow.schema.profile import load_profile
 
 STANDARD = load_profile("standard")
