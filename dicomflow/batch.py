@@ -5,7 +5,7 @@ In: the codes and distinct raw values of a batch, and what is known of each row 
 Knows no files and no Parquet.
 
 Each distinct value is decoded once: the many of a per-instance column by vectors where they are plain, all others by the
-careful ``decode_value``; then rows take their values by code.
+careful ``decode_column_value``; then rows take their values by code.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.errors import IssueCode, Status
-from dicomflow.header.dicom_json import decode_sequence
+from dicomflow.header.decode import decode_column_value
 from dicomflow.header.reader import HeaderReader, raw_value
-from dicomflow.header.values import Decoded, decode_value
+from dicomflow.header.values import Decoded
 from dicomflow.header.vectors import RawColumn, decode_plain
 from dicomflow.model import Issue
 from dicomflow.schema.column import ISSUES_TYPE, SOURCE_FIELDS, Column
@@ -97,7 +97,7 @@ def _decode_column(reader: HeaderReader, index: int, column: Column) -> _Decoded
     count = len(contexts)
     if count == 0:
         return _Decoded(pa.nulls(0, column.arrow_type), {})
-    if count >= VECTOR_ROWS and bool((contexts == contexts[0]).all()):
+    if count >= VECTOR_ROWS and not column.each and bool((contexts == contexts[0]).all()):
         first = raw_value(b"", int(contexts[0]), reader.batch.charsets)
         if (plain := decode_plain(column, first.vr, RawColumn(offsets, data, first.big_endian))) is not None:
             return _Decoded(plain, {})
@@ -118,9 +118,7 @@ def _decode_each(
         raw_value(bytes(data[start:stop]), context, charsets)
         for start, stop, context in zip(bounds, bounds[1:], contexts.tolist(), strict=False)
     )
-    if column.vr == "SQ":
-        return [decode_sequence(value) for value in values]
-    return [decode_value(value, column.vr, column.many) for value in values]
+    return [decode_column_value(value, column) for value in values]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -132,7 +130,7 @@ def _sort_order(columns: Sequence[Column], decoded: Sequence[_Decoded], codes: C
     keys = [
         _ranks(decoded[places[name]].values)[codes[:, places[name]]]
         for name in reversed(SORT_COLUMNS)
-        if name in places and not columns[places[name]].many
+        if name in places and not pa.types.is_list(columns[places[name]].arrow_type)
     ]
     return np.lexsort(keys) if keys else np.arange(len(codes))
 

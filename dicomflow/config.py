@@ -172,6 +172,8 @@ class HeaderConfig(_Section):
         max_elements: data elements of one header, those of sequence items included.
         max_depth: sequences inside sequences.
         max_inflated_bytes: what a deflated data set may inflate to, up to the stop tag.
+        max_seconds: after so long a header is not read on; what was read by then is a partial row.
+        headers_only: the files were stripped of their pixels on purpose: an image is whole without them.
     """
 
     prefix_bytes: Annotated[Size, Field(ge=KIB, le=16 * MIB)] = 32 * KIB
@@ -180,6 +182,8 @@ class HeaderConfig(_Section):
     max_elements: Annotated[int, Field(ge=100, le=1_000_000_000)] = 2_000_000
     max_depth: Annotated[int, Field(ge=1, le=256)] = 64
     max_inflated_bytes: Annotated[Size, Field(ge=64 * KIB, le=GIB)] = 256 * MIB
+    max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    headers_only: bool = False
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

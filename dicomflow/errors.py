@@ -76,6 +76,9 @@ class Code(StrEnum):
 
     # partial
     TRUNCATED = "truncated"  # the file ends inside an element
+    ENDS_EARLY = (
+        "ends_early"  # it ends after an element, before what its SOP Class requires: cut, or stripped of pixels
+    )
     BAD_LENGTH = "bad_length"  # a length reaches past the sequence or item that holds it
     BAD_SEQUENCE = "bad_sequence"  # something other than an item stands in a sequence
     BAD_ELEMENT = "bad_element"  # no element can be read at this offset
@@ -84,6 +87,7 @@ class Code(StrEnum):
     LIMIT_ELEMENTS = "limit_elements"
     LIMIT_DEPTH = "limit_depth"
     LIMIT_INFLATED_BYTES = "limit_inflated_bytes"
+    TIMEOUT = "timeout"  # reading on took longer than header.max_seconds
     INFLATE_ERROR = "inflate_error"  # the deflated data set is damaged
     # failed
     MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"

@@ -18,7 +18,8 @@ import xxhash
 
 from dicomflow.batch import RowFacts, build_batch
 from dicomflow.errors import HeaderError, describe
-from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.header.reader import HeaderReader
+from dicomflow.header.verdict import NEED_MORE
 from dicomflow.model import SOURCE_FILE_SCHEMA, Outcome
 from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import Profile, load_profile
@@ -33,13 +34,20 @@ _PREFIX_BYTES = 1 << 15
 _MAX_HEADER_BYTES = 1 << 28
 
 
-def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standard", errors: str = "raise") -> pa.Table:
+def read_headers(
+    items: Readable | Iterable[Readable],
+    *,
+    columns: str = "standard",
+    errors: str = "raise",
+    headers_only: bool = False,
+) -> pa.Table:
     """Read the headers of these files or bytes.
 
     Args:
         items: paths or bytes objects, or one of them.
         columns: ``minimal``, ``standard``, or the path of a column profile.
         errors: ``raise``, or ``skip`` for items that give no row.
+        headers_only: the items were stripped of their pixels on purpose: an image without pixels is ``ok``, not ``partial``.
 
     Returns:
         One row per item that has a SOP Instance UID, in the order of the items; ``source_uri`` is the absolute path,
@@ -55,7 +63,7 @@ def read_headers(items: Readable | Iterable[Readable], *, columns: str = "standa
     if errors not in ("raise", "skip"):
         raise ValueError("errors is 'raise' or 'skip'")
     profile = load_profile(columns)
-    collector = _Collector(profile, errors)
+    collector = _Collector(profile, errors, headers_only)
     for number, item in enumerate([items] if isinstance(items, (str, os.PathLike, *_BYTES)) else items):
         collector.add(item, number)
     return collector.finish()
@@ -75,10 +83,10 @@ def _open(item: Readable) -> BinaryIO:
 class _Collector:
     """Collects rows and types them batch by batch."""
 
-    def __init__(self, profile: Profile, errors: str) -> None:
+    def __init__(self, profile: Profile, errors: str, headers_only: bool) -> None:
         self.schema = instances_schema(profile)
         self.errors = errors
-        self.reader = HeaderReader(profile.columns, rows=_BATCH_ROWS)
+        self.reader = HeaderReader(profile.columns, rows=_BATCH_ROWS, headers_only=headers_only)
         self.facts = RowFacts()
         self.sources: list[tuple[str, int]] = []
         self.tables: list[pa.Table] = []

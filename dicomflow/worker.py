@@ -27,7 +27,9 @@ from dicomflow.config import Config
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
-from dicomflow.header.reader import EMPTY, NEED_MORE, TRUNCATED, HeaderReader
+from dicomflow.header.element import Limits
+from dicomflow.header.reader import HeaderReader
+from dicomflow.header.verdict import EMPTY, ENDS_EARLY, NEED_MORE, TRUNCATED
 from dicomflow.log import bound_task, get_logger
 from dicomflow.model import DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
@@ -49,7 +51,7 @@ PREFIX_WINDOW = 128
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 
-_UNFINISHED = frozenset({NEED_MORE, TRUNCATED})
+_UNFINISHED = frozenset({NEED_MORE, TRUNCATED, ENDS_EARLY})
 """Verdicts after which the file is read on: a first read that came back short may have been cut, not ended."""
 
 _SPECIAL = Outcome(status=Status.SKIPPED, code=Code.SPECIAL_FILE, message="became a special file after it was listed")
@@ -132,10 +134,9 @@ class _TaskRun:
         self.reader = HeaderReader(
             job.profile.columns,
             rows=self.rows,
-            max_elements=header.max_elements,
-            max_depth=header.max_depth,
-            max_inflated_bytes=header.max_inflated_bytes,
+            limits=Limits.from_config(header),
             prefix_bytes=header.prefix_bytes,
+            headers_only=header.headers_only,
         )
         self.prefix = _Prefix(self.reader, header.prefix_bytes, header.max_header_bytes)
         self.ledger = LedgerRows(task.files.num_rows)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from dicomflow.batch import Batch, RowFacts, build_batch
-from dicomflow.header.reader import NEED_MORE, HeaderReader, raw_value
+from dicomflow.header.element import Limits
+from dicomflow.header.reader import HeaderReader, raw_value
+from dicomflow.header.verdict import NEED_MORE
 from dicomflow.model import SOURCE_FILE_SCHEMA, Issue, Outcome, RawValue
 from dicomflow.schema.column import Column, make_column
 
@@ -47,7 +49,7 @@ def _column(name: str) -> Column:
 
 def read_one(data: bytes, *names: str, columns: Sequence[Column] | None = None, **limits: int) -> Read:
     """Read one header from its whole file."""
-    reader = HeaderReader(columns or columns_of(*names), rows=4, **limits)
+    reader = HeaderReader(columns or columns_of(*names), rows=4, limits=Limits(**limits))
     outcome = feed(reader, data)
     row = take_row(reader) if reader.batch.rows else {}
     remarks = reader.remarks() if reader.has_remarks and reader.batch.rows else []

@@ -10,7 +10,8 @@ import pydicom
 import pytest
 
 from dicomflow.errors import HeaderError
-from dicomflow.header.reader import COMPILED, OK, HeaderReader
+from dicomflow.header.reader import COMPILED, HeaderReader
+from dicomflow.header.verdict import OK
 from dicomflow.read import read_headers
 from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import load_profile

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dicomflow.config import HeaderConfig
 from dicomflow.model import Outcome, RawValue
 
 STOP_TAG = 0x7FE00008
@@ -18,12 +19,18 @@ MAX_DEPTH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What no header may cross; ``max_depth`` is at most ``MAX_DEPTH``."""
+    """What no header may cross (``config.HeaderConfig`` explains each); the tree follows at most ``MAX_DEPTH`` sequences."""
 
     max_header_bytes: int = 256 << 20
     max_elements: int = 2_000_000
     max_depth: int = 64
     max_inflated_bytes: int = 256 << 20
+    max_seconds: float = 60.0
+
+    @classmethod
+    def from_config(cls, config: HeaderConfig) -> Limits:
+        """The limits of these settings."""
+        return cls(**{name: getattr(config, name) for name in cls.__slots__})
 
 
 class Encoding(NamedTuple):

@@ -6,23 +6,28 @@ Knows no files and no batches.  One of the doors to pydicom.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import MutableSequence, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
+from dicomflow.header.element import STOP_TAG
+from dicomflow.header.items import pack_items
 from dicomflow.header.vr import STRING_VRS
 from dicomflow.model import RawValue
-from dicomflow.schema.column import Column, Step
+from dicomflow.schema.column import ALL_ITEMS, Column, Step
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.dataset import Dataset, FileDataset
 
-_STOP_TAG = 0x7FE00008
+_DIRECTORY_RECORDS = 0x00041220
+_SOP_CLASS = 0x00080016
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
+_CLOCK_EVERY = 64  # reads between two looks at the clock
 
 
 class FallbackHeader(NamedTuple):
@@ -33,10 +38,22 @@ class FallbackHeader(NamedTuple):
     complete: bool
     is_dicomdir: bool
     borrowed_key: bool  # the key comes from another path than its first
+    stopped: bool  # at a stop tag, or at the true end of a deflated data set
+    sop_class: str
+    last_tag: int
 
 
-def read_with_pydicom(data: bytes, columns: Sequence[Column], max_reads: int = 20_000) -> FallbackHeader | None:
-    """Read the header in ``data``; None if pydicom cannot, or not with ``max_reads`` reads (some three per element).
+class ReadBounds(NamedTuple):
+    """How often and how long pydicom may read: it knows no limits of its own."""
+
+    reads: int = 20_000
+    seconds: float = 60.0
+
+
+def read_with_pydicom(
+    data: bytes, columns: Sequence[Column], bounds: ReadBounds | None = None
+) -> FallbackHeader | None:
+    """Read the header in ``data``; None if pydicom cannot, or not within ``bounds`` (it takes some three reads per element).
 
     Completeness is checked because pydicom does not: a value shorter than its length, or an end that is neither the stop
     tag nor the end of the data, means that the header was cut.
@@ -44,34 +61,45 @@ def read_with_pydicom(data: bytes, columns: Sequence[Column], max_reads: int = 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _read(data, columns, max_reads)
+            return _read(data, columns, bounds or ReadBounds())
         except Exception:  # noqa: BLE001  pydicom raises nearly anything on broken input: all of it means "cannot"
             return None
 
 
-def _read(data: bytes, columns: Sequence[Column], max_reads: int) -> FallbackHeader:
+def _read(data: bytes, columns: Sequence[Column], bounds: ReadBounds) -> FallbackHeader:
     import pydicom  # 0.3 s that most runs never need
 
-    stream = _Bounded(data, max_reads)
+    stream = _Bounded(data, bounds)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
     found = [_first_value(dataset, column) for column in columns]
-    is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
-    values = tuple(value for value, _ in found)
-    return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir, found[0][1] > 0)
+    media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    sop_class = (_raw(dataset, _SOP_CLASS) or b"").strip(b" \0").decode("latin-1")
+    return FallbackHeader(
+        values=tuple(value for value, _ in found),
+        stop=stop,
+        complete=_is_complete(dataset, data, stop),
+        is_dicomdir=_DIRECTORY_RECORDS in dataset or media_class == "1.2.840.10008.1.3.10",
+        borrowed_key=found[0][1] > 0,
+        # a deflated stream says where it ends: pydicom raises where it is cut
+        stopped=_is_deflated(dataset) or _is_stop_tag(dataset, data[stop : stop + 8]),
+        sop_class=sop_class or media_class,
+        last_tag=max(dataset.keys(), default=0),
+    )
 
 
 class _Bounded(BytesIO):
     """Bytes that can be read only so often: pydicom itself has no limit, and broken structure can be endless elements."""
 
-    def __init__(self, data: bytes, reads: int) -> None:
+    def __init__(self, data: bytes, bounds: ReadBounds) -> None:
         super().__init__(data)
-        self._reads = reads
+        self._reads = bounds.reads
+        self._deadline = time.monotonic() + bounds.seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As BytesIO, until the reads are used up."""
+        """As BytesIO, until the reads or the time are used up."""
         self._reads -= 1
-        if self._reads < 0:
+        if self._reads < 0 or (self._reads % _CLOCK_EVERY == 0 and time.monotonic() > self._deadline):
             raise ValueError("too many reads")
         return super().read(size)
 
@@ -81,11 +109,18 @@ def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
     if any(_is_short(dataset.get_item(tag)) for tag in tags):
         return False
     rest = data[stop : stop + 8]
-    if len(rest) < 8:
-        return not rest.strip(b"\0")
+    return not rest.strip(b"\0") if len(rest) < 8 else _is_stop_tag(dataset, rest)
+
+
+def _is_deflated(dataset: FileDataset) -> bool:
+    return bool(dataset.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1.99")
+
+
+def _is_stop_tag(dataset: FileDataset, rest: bytes) -> bool:
+    """Whether pydicom stopped before an element that ends the header."""
     order: Literal["little", "big"] = "little" if dataset.original_encoding[1] else "big"
     tag = int.from_bytes(rest[:2], order) << 16 | int.from_bytes(rest[2:4], order)
-    return tag >= _STOP_TAG
+    return len(rest) == 8 and tag >= STOP_TAG
 
 
 def _is_short(element: DataElement | RawDataElement | None) -> bool:
@@ -135,6 +170,9 @@ def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue
     index = path[0].item or 0
     if dataset[tag].VR != "SQ" or index >= len(items):
         return None
+    if index == ALL_ITEMS:
+        values = [_follow(item, path[1:], scope) for item in items]
+        return pack_items(values) if any(value is not None and value.raw for value in values) else None
     return _follow(items[index], path[1:], scope)
 
 

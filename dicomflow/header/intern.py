@@ -168,6 +168,11 @@ class Interner:
                 self.value_bytes += len(value.raw)
         self.rows = row + 1
 
+    def set_value(self, column: cython.int, value):
+        """Give the row added last this RawValue in a column that has no leaves of its own."""
+        self.code[self.rows - 1, column] = self._intern_value(column, value)
+        self.value_bytes += len(value.raw)
+
     def _intern_value(self, column: cython.int, value) -> int:
         context: cython.ulonglong = (ord(value.vr[0]) << 8) | ord(value.vr[1])
         if value.big_endian:

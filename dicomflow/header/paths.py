@@ -4,22 +4,27 @@ In: Columns.  Out: ``ScanTables`` (a trie as flat arrays) and ``Hits`` (where a 
 Pure: knows no bytes of any file.
 
 A *leaf* is one path's last step.  Leaves are numbered in the order of the trie, so that all leaves below one sequence are a
-range, and a column lists the leaves of its paths in the order of preference.
+range, and a column lists the leaves of its paths in the order of preference.  The last step of a path with ``[*]`` is a *list
+leaf*: it has a value in each item of one sequence.  What is wanted of all items is wanted of an item that other paths name,
+too, so its node is merged into theirs: each item has one node.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dicomflow.dictionary import elements_of_group, entry_for_tag, vr_for_tag
 from dicomflow.header.vr import FRAGMENTED_VRS, KNOWN_VRS, LONG_VRS, tabulate_bits
-from dicomflow.schema.column import MAX_PATH_STEPS, Column, Step
+from dicomflow.schema.column import ALL_ITEMS, MAX_PATH_STEPS, Column, Step
 
-MAX_SCOPES = 4096
+MAX_SCOPES = 16384
+"""Data sets of one header that can have a SpecificCharacterSet or PixelRepresentation of their own."""
 
 _AMBIGUOUS = "US or SS"
 
@@ -33,15 +38,21 @@ class ScanTables:
     node_lo: Ints
     node_hi: Ints
     entry_tag: npt.NDArray[np.uint32]
+    entry_vr: Ints  # 0: US or SS, as PixelRepresentation says
     entry_leaf: Ints
+    entry_list: Ints  # the list leaf
     entry_child_lo: Ints
     entry_child_hi: Ints
     entry_leaf_lo: Ints
     entry_leaf_hi: Ints
-    child_item: Ints
+    entry_list_lo: Ints
+    entry_list_hi: Ints
+    child_item: Ints  # -1 for all items that are not named; the last of its entry's children
     child_node: Ints
-    leaf_vr: Ints  # 0: US or SS, as PixelRepresentation says
     ambiguous: Ints  # the leaves whose VR is 0
+    inner_list: Ints  # the list leaves below each entry: ``entry_list_lo`` to ``entry_list_hi``
+    list_level: Ints  # of each list leaf: how many sequences its ``[*]`` is inside of
+    list_ambiguous: Ints  # of each list leaf: 1 where its VR is 0
     private_lo: Ints
     private_hi: Ints
     private_group: Ints
@@ -53,7 +64,17 @@ class ScanTables:
     private_groups: int
     known_tags: npt.NDArray[np.uint8]
     vr_flags: npt.NDArray[np.uint8]
-    column_leaves: tuple[tuple[int, ...], ...]
+    leaves: int
+    lists: int
+    column_leaves: tuple[tuple[int, ...], ...]  # none for a column with a list leaf
+    column_lists: Mapping[int, tuple[Leaf, ...]]  # column with ``[*]`` -> its leaves in order of preference
+
+
+class Leaf(NamedTuple):
+    """A path's leaf; of a list leaf the number among these."""
+
+    is_list: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +95,7 @@ class Hits:
 
 def make_hits(tables: ScanTables) -> Hits:
     """Empty hits for these tables."""
-    leaves = max(1, len(tables.leaf_vr))
+    leaves = max(1, tables.leaves)
     return Hits(
         offset=np.zeros(leaves, np.int64),
         length=np.full(leaves, -1, np.int64),
@@ -97,8 +118,10 @@ class _Entry:
     leaf: int = -1
     leaf_lo: int = 0
     leaf_hi: int = 0
+    list_leaf: int = -1
     items: dict[int, _Node] = field(default_factory=dict)
     columns: list[tuple[int, int]] = field(default_factory=list)  # (column, preference)
+    lists: set[int] = field(default_factory=set)  # list leaves below this one
 
 
 @dataclass(slots=True)
@@ -111,16 +134,49 @@ class _Node:
 @lru_cache(maxsize=16)
 def compile_tables(columns: tuple[Column, ...]) -> ScanTables:
     """The scanner's tables for these columns; they are only ever read, so all tasks of a process share them."""
-    root = _Node()
+    root, lists = _Node(), _Lists()
+    wanted: list[list[tuple[bool, _Entry]]] = []
     for index, column in enumerate(columns):
+        places = []
         for preference, path in enumerate(column.paths):
-            _add_path(root, path, column.vr).columns.append((index, preference))
+            entry = _add_path(root, path, column.vr)
+            if level := _level_of_all_items(path):
+                lists.add(entry, level - 1)
+            else:
+                entry.columns.append((index, preference))
+            places.append((bool(level), entry))
+        wanted.append(places)
+    _merge_all_items(root)
     leaves: list[_Entry] = []
     _number_leaves(root, leaves)
-    found = sorted((column, preference, entry.leaf) for entry in leaves for column, preference in entry.columns)
-    return _Flattener(leaves).flatten(
-        root, tuple(tuple(leaf for c, _, leaf in found if c == index) for index in range(len(columns)))
-    )
+    _gather_lists(root)
+    column_leaves = [() if column.each else tuple(e.leaf for _, e in wanted[i]) for i, column in enumerate(columns)]
+    column_lists = {
+        index: tuple(Leaf(is_list, e.list_leaf if is_list else e.leaf) for is_list, e in wanted[index])
+        for index, column in enumerate(columns)
+        if column.each
+    }
+    return _Flattener(leaves, lists).flatten(root, tuple(column_leaves), column_lists)
+
+
+class _Lists:
+    """The list leaves, in the order of the columns."""
+
+    def __init__(self) -> None:
+        self.levels: list[int] = []
+        self.entries: list[_Entry] = []
+
+    def add(self, entry: _Entry, level: int) -> None:
+        """Number this entry's list leaf; ``level`` is that of the data set that holds the sequence."""
+        if entry.list_leaf < 0:
+            entry.list_leaf = len(self.levels)
+            self.levels.append(level)
+            self.entries.append(entry)
+
+
+def _level_of_all_items(path: tuple[Step, ...]) -> int:
+    """Which step of the path is ``[*]``, counted from 1; 0 for none."""
+    return next((place for place, step in enumerate(path, 1) if step.item == ALL_ITEMS), 0)
 
 
 def _add_path(root: _Node, path: tuple[Step, ...], vr: str) -> _Entry:
@@ -130,6 +186,35 @@ def _add_path(root: _Node, path: tuple[Step, ...], vr: str) -> _Entry:
         node = entry.items.setdefault(step.item or 0, _Node())
     last = path[-1]
     return node.entries.setdefault((last.tag, last.creator or ""), _Entry(vr if last.creator else _vr(last.tag, vr)))
+
+
+def _merge_all_items(node: _Node) -> None:
+    """What all items are asked for, items that are named are asked for as well."""
+    for entry in node.entries.values():
+        every = entry.items.get(ALL_ITEMS)
+        for item, inner in entry.items.items():
+            if every is not None and item != ALL_ITEMS:
+                _merge(every, inner)
+        for inner in entry.items.values():
+            _merge_all_items(inner)
+
+
+def _merge(source: _Node, target: _Node) -> None:
+    for key, entry in source.entries.items():
+        merged = target.entries.setdefault(key, _Entry(entry.vr))
+        merged.list_leaf = max(merged.list_leaf, entry.list_leaf)
+        for item, inner in entry.items.items():
+            _merge(inner, merged.items.setdefault(item, _Node()))
+
+
+def _gather_lists(node: _Node) -> set[int]:
+    """Note at each entry which list leaves are below it; those of the node."""
+    below: set[int] = set()
+    for entry in node.entries.values():
+        for inner in entry.items.values():
+            entry.lists |= _gather_lists(inner)
+        below |= entry.lists | ({entry.list_leaf} if entry.list_leaf >= 0 else set())
+    return below
 
 
 def _vr(tag: int, column_vr: str) -> str:
@@ -155,36 +240,49 @@ def _number_leaves(node: _Node, leaves: list[_Entry]) -> None:
 class _Flattener:
     """Lays the trie out in arrays: nodes, then for each its public entries (sorted by tag) and its private ones."""
 
-    def __init__(self, leaves: list[_Entry]) -> None:
+    def __init__(self, leaves: list[_Entry], lists: _Lists) -> None:
         self.leaves = leaves
+        self.lists = lists
         self.nodes: list[_Node] = []
         self.entries: list[tuple[int, _Entry]] = []
         self.public: list[tuple[int, int]] = []
         self.private: list[tuple[int, int]] = []
         self.private_rows: list[tuple[int, str, int]] = []  # tag, creator, entry
 
-    def flatten(self, root: _Node, column_leaves: tuple[tuple[int, ...], ...]) -> ScanTables:
+    def flatten(
+        self, root: _Node, column_leaves: tuple[tuple[int, ...], ...], column_lists: dict[int, tuple[Leaf, ...]]
+    ) -> ScanTables:
         numbers = self._number_nodes(root)
         for node in self.nodes:
             self._add_entries(node)
         creators = sorted({creator for _, creator, _ in self.private_rows})
         groups = sorted({tag >> 16 for tag, _, _ in self.private_rows})
-        children = [[(item, numbers[id(node)]) for item, node in sorted(e.items.items())] for _, e in self.entries]
-        ends = np.cumsum([len(c) for c in children], dtype=np.int32) if children else np.zeros(0, np.int32)
+        children = [
+            [(item, numbers[id(node)]) for item, node in sorted(e.items.items(), key=_all_items_last)]
+            for _, e in self.entries
+        ]
         flat = [pair for c in children for pair in c]
+        child_lo, child_hi = _bounds([len(c) for c in children])
+        list_lo, list_hi = _bounds([len(e.lists) for _, e in self.entries])
         return ScanTables(
             node_lo=_ints(lo for lo, _ in self.public),
             node_hi=_ints(hi for _, hi in self.public),
             entry_tag=np.array([tag for tag, _ in self.entries] or [0], np.uint32),
+            entry_vr=_ints(_vr_number(e.vr) for _, e in self.entries),
             entry_leaf=_ints(e.leaf for _, e in self.entries),
-            entry_child_lo=_ints(int(end) - len(c) for end, c in zip(ends, children, strict=True)),
-            entry_child_hi=_ints(int(end) for end in ends),
+            entry_list=_ints(e.list_leaf for _, e in self.entries),
+            entry_child_lo=child_lo,
+            entry_child_hi=child_hi,
             entry_leaf_lo=_ints(e.leaf_lo for _, e in self.entries),
             entry_leaf_hi=_ints(e.leaf_hi for _, e in self.entries),
+            entry_list_lo=list_lo,
+            entry_list_hi=list_hi,
             child_item=_ints(item for item, _ in flat),
             child_node=_ints(node for _, node in flat),
-            leaf_vr=_ints(_vr_number(e.vr) for e in self.leaves),
             ambiguous=np.array([leaf for leaf, e in enumerate(self.leaves) if e.vr == _AMBIGUOUS], np.int32),
+            inner_list=_ints(number for _, e in self.entries for number in sorted(e.lists)),
+            list_level=_ints(self.lists.levels),
+            list_ambiguous=_ints(int(e.vr == _AMBIGUOUS) for e in self.lists.entries),
             private_lo=_ints(lo for lo, _ in self.private),
             private_hi=_ints(hi for _, hi in self.private),
             private_group=_ints(tag >> 16 for tag, _, _ in self.private_rows),
@@ -196,7 +294,10 @@ class _Flattener:
             private_groups=len(groups),
             known_tags=_known_tags(),
             vr_flags=_vr_flags(),
+            leaves=len(self.leaves),
+            lists=len(self.lists.levels),
             column_leaves=column_leaves,
+            column_lists=column_lists,
         )
 
     def _number_nodes(self, root: _Node) -> dict[int, int]:
@@ -216,6 +317,16 @@ class _Flattener:
                 self.private_rows.append((tag, creator, len(self.entries)))
                 self.entries.append((tag, node.entries[tag, creator]))
         self.private.append((start, len(self.private_rows)))
+
+
+def _all_items_last(child: tuple[int, _Node]) -> tuple[bool, int]:
+    return child[0] == ALL_ITEMS, child[0]
+
+
+def _bounds(sizes: list[int]) -> tuple[Ints, Ints]:
+    """Where each of several runs of these sizes begins and ends, one behind the other."""
+    ends = np.cumsum([0, *sizes], dtype=np.int32)
+    return (ends[:-1], ends[1:]) if sizes else (ends, ends)
 
 
 def _vr_number(vr: str) -> int:

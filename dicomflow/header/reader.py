@@ -7,6 +7,7 @@ they are missing, and for headers that the walk does not support, pydicom reads 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -14,9 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 from dicomflow.errors import Code, IssueCode, Status
-from dicomflow.header.fallback import FallbackHeader, read_with_pydicom
+from dicomflow.header.closing import ends_early
+from dicomflow.header.element import Limits
+from dicomflow.header.fallback import FallbackHeader, ReadBounds, read_with_pydicom
 from dicomflow.header.inflate import Inflater
-from dicomflow.header.paths import Hits, ScanTables, compile_tables, make_hits
+from dicomflow.header.items import PACKED
+from dicomflow.header.paths import Hits, Leaf, ScanTables, compile_tables, make_hits
+from dicomflow.header.verdict import (
+    DEFLATED,
+    DICOMDIR,
+    ENDS_EARLY,
+    INFLATE_FAULTS,
+    NEED_MORE,
+    OK,
+    OUTCOMES,
+    TIMEOUT,
+    TOO_LONG,
+    TRUNCATED,
+    UNSUPPORTED,
+)
 from dicomflow.header.vr import CHARSET_VRS, STRING_VRS, tabulate_bits
 from dicomflow.model import Issue, Outcome, RawValue
 from dicomflow.schema.column import Column
@@ -32,36 +49,11 @@ except (ImportError, AttributeError):  # no C compiler when this was installed (
 
     COMPILED = False
 
-OK, NEED_MORE, TRUNCATED, EMPTY, DICOMDIR, DEFLATED, TOO_LONG = 0, 1, 2, 8, 10, 11, 13
-
-OUTCOMES: dict[int, tuple[Status, Code, str]] = {
-    2: (Status.PARTIAL, Code.TRUNCATED, "the file ends inside this element"),
-    3: (Status.PARTIAL, Code.BAD_LENGTH, "this element reaches past the end of the sequence or item that holds it"),
-    4: (Status.PARTIAL, Code.BAD_SEQUENCE, "something other than an item stands in this sequence"),
-    5: (Status.PARTIAL, Code.BAD_ELEMENT, "no data element can be read here"),
-    6: (Status.PARTIAL, Code.LIMIT_ELEMENTS, "more elements than header.max_elements allows"),
-    7: (Status.PARTIAL, Code.LIMIT_DEPTH, "sequences are nested deeper than header.max_depth allows"),
-    8: (Status.NOT_DICOM, Code.EMPTY_FILE, "the file is empty"),
-    9: (Status.NOT_DICOM, Code.NO_DICOM_HEADER, "no DICOM header at offset 0, 128 or 132"),
-    10: (Status.SKIPPED, Code.DICOMDIR, "a DICOMDIR lists instances, it is none"),
-    12: (Status.PARTIAL, Code.UNREADABLE_HEADER, "the first data element makes no sense in any transfer syntax"),
-    13: (Status.PARTIAL, Code.LIMIT_HEADER_BYTES, "the header is longer than header.max_header_bytes allows"),
-}
-"""Verdict of the scanner -> how the ledger says it."""
-
-UNSUPPORTED = frozenset({4, 5, 12})
-"""Verdicts after which pydicom is asked, if the walk could not go on: it is more lenient with broken structure."""
-
 _MAX_VALUE_BYTES = 1 << 20
+_MAX_LIST_BYTES = 1 << 24  # of a value of each item, packed
 _PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
 _PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
 _FIRST_INFLATE = 1 << 18
-
-_INFLATE_FAULTS = {
-    Code.INFLATE_ERROR: (Status.PARTIAL, "the deflated data set is damaged after this element"),
-    Code.LIMIT_INFLATED_BYTES: (Status.FAILED, "inflates to more than header.max_inflated_bytes allows"),
-}
-"""Why no more of a deflated data set can be had; a bomb is no row, even where it begins like a header."""
 
 
 class HeaderReader:
@@ -77,8 +69,9 @@ class HeaderReader:
     Args:
         columns: what to take; column 0 is the key (SOPInstanceUID).
         rows: how many rows a batch holds.
-        max_elements, max_depth, max_inflated_bytes: limits per header.
+        limits: what no header may cross.
         prefix_bytes: size of the buffer to begin with.
+        headers_only: an image without pixels is whole.
     """
 
     def __init__(
@@ -86,17 +79,17 @@ class HeaderReader:
         columns: Sequence[Column],
         *,
         rows: int = 8192,
-        max_elements: int = 2_000_000,
-        max_depth: int = 64,
-        max_inflated_bytes: int = 1 << 28,
+        limits: Limits | None = None,
         prefix_bytes: int = 1 << 15,
+        headers_only: bool = False,
     ) -> None:
         self.columns = tuple(columns)
         self.tables: ScanTables = compile_tables(self.columns)
         self.hits: Hits = make_hits(self.tables)
-        self.scanner = Scanner(self.tables, self.hits, max_elements, max_depth)
+        self.limits = limits or Limits()
+        self.scanner = Scanner(self.tables, self.hits, self.limits.max_elements, self.limits.max_depth)
         self.batch = Interner(self.hits, self.tables.column_leaves, rows, _vr_kinds(), _MAX_VALUE_BYTES)
-        self.max_inflated_bytes = max_inflated_bytes
+        self.headers_only = headers_only
         self.verdict = OK
         self.needed = 0
         self.by_pydicom = False
@@ -105,7 +98,9 @@ class HeaderReader:
         self._size = 0
         self._stop: int | None = None
         self._inflate_code: Code | None = None
+        self._deadline: float | None = None
         self._borrowed_key = False
+        self._repeated_lists: set[int] = set()
         self.buffer = bytearray()
         self.grow(prefix_bytes)
 
@@ -127,30 +122,52 @@ class HeaderReader:
         self._size, self._stop, self._inflate_code = size, None, None
         self.verdict = verdict = self.scanner.scan(size, at_end)
         if verdict == OK:
-            return OK
+            if not self.scanner.stopped and self._ends_early():
+                self.verdict = ENDS_EARLY
+            return self.verdict
         if verdict == NEED_MORE:
             self.needed = self.scanner.needed
         elif verdict == DEFLATED:
             self._scan_deflated(self.scanner.offset, size, at_end)
         elif self._asks_pydicom() and not at_end and size < _PYDICOM_BYTES:  # pydicom wants to see more of it
             self.verdict, self.needed = NEED_MORE, min(4 * size, _PYDICOM_BYTES)
+        if self.verdict == NEED_MORE and self._is_late():
+            self.give_up(size, TIMEOUT)
         return self.verdict
 
-    def give_up(self, size: int) -> None:
-        """The header is longer than the caller is willing to read: keep what the first ``size`` bytes hold."""
+    def give_up(self, size: int, verdict: int = TOO_LONG) -> None:
+        """No more is to be read: keep what the first ``size`` bytes hold, and end with this verdict."""
         self.scan(size, at_end=True)
-        if self.verdict in (OK, TRUNCATED):
-            self.verdict = TOO_LONG
+        if self.verdict in (OK, TRUNCATED, ENDS_EARLY):
+            self.verdict = verdict
+
+    def _is_late(self) -> bool:
+        """Whether reading on has taken ``max_seconds`` since it was first asked for."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self.limits.max_seconds
+        return now > self._deadline
+
+    def _ends_early(self) -> bool:
+        """Whether the data set came to its end before what its SOP Class requires (``header.closing``)."""
+        sop_class, syntax = self.scanner.take_sop_class(), self.scanner.take_transfer_syntax()
+        return not self.headers_only and ends_early(
+            sop_class.strip(b" \0").decode("latin-1"),
+            self.scanner.last_tag,
+            has_pixel_module=self.scanner.has_pixel_module(),
+            transfer_syntax=syntax.strip(b" \0").decode("latin-1"),
+        )
 
     def accept(self) -> Outcome | None:
         """Add the scanned header to the batch; None if it is whole, else how it ended (no row unless partial)."""
         self.by_pydicom = self._borrowed_key = False
+        self._deadline = None
         self.has_remarks = self.scanner.remarkable
         if self.verdict == OK:
             return None if self._has_row() else self._without_key()
         status, code, message = OUTCOMES[self.verdict]
         if self._inflate_code is not None:
-            status, message = _INFLATE_FAULTS[self._inflate_code]
+            status, message = INFLATE_FAULTS[self._inflate_code]
             code = self._inflate_code
         elif self._asks_pydicom() and (read := self._read_by_pydicom()) is not None:
             return self._accept_from_pydicom(read, code, message)
@@ -177,7 +194,7 @@ class HeaderReader:
             found.append(Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, ""))
         if self.batch.chosen[0] > 0:
             found.append(Issue(self.columns[0].name, IssueCode.UID_FROM_FILE_META, ""))
-        if self.scanner.repeated:
+        if self.scanner.repeated or self._repeated_lists:
             found.extend(Issue(name, IssueCode.REPEATED_TAG, "") for name in self._repeated_columns())
         return found
 
@@ -185,12 +202,19 @@ class HeaderReader:
         return [
             column.name
             for index, column in enumerate(self.columns)
-            if (place := self.batch.chosen[index]) >= 0 and self.hits.twice[self.tables.column_leaves[index][place]]
+            if index in self._repeated_lists
+            or (
+                (leaves := self.tables.column_leaves[index])
+                and (place := self.batch.chosen[index]) >= 0
+                and self.hits.twice[leaves[place]]
+            )
         ]
 
     def _has_row(self) -> bool:
         """Add the row if it has a key, and remember whether the key is a borrowed one."""
         key = self.batch.add_row()
+        if self.tables.column_lists:
+            self._add_lists()
         if key == 1:
             return True
         if key == 2:
@@ -198,6 +222,53 @@ class HeaderReader:
             return True
         self.batch.drop_row()
         return False
+
+    # ---- columns with [*] ----------------------------------------------------------------------------------------
+
+    def _add_lists(self) -> None:
+        """Give the row added last its values of each item."""
+        self._repeated_lists = set()
+        for column, leaves in self.tables.column_lists.items():
+            for leaf in leaves:
+                if self._add_list(column, leaf):
+                    break
+        self.has_remarks = self.has_remarks or bool(self._repeated_lists)
+
+    def _add_list(self, column: int, leaf: Leaf) -> bool:
+        """Take the value of one path; False where it has none."""
+        if not leaf.is_list:
+            if (value := self._hit_value(leaf.number)) is None:
+                return False
+            repeated = bool(self.hits.twice[leaf.number])
+        else:
+            if (found := self.scanner.take_list(leaf.number, _MAX_LIST_BYTES)) is None:
+                return False
+            packed, repeated = found
+            value = None if packed is None else RawValue(bytes(packed), PACKED)
+        if value is None:
+            self.batch.oversized.append((self.batch.rows - 1, column))
+        else:
+            self.batch.set_value(column, value)
+        if repeated:
+            self._repeated_lists.add(column)
+        return True
+
+    def _hit_value(self, leaf: int) -> RawValue | None:
+        """The value of one leaf, with the SpecificCharacterSet in force (PS3.5 7.5.3)."""
+        hits = self.hits
+        if hits.length[leaf] <= 0:
+            return None
+        scope = int(hits.scope[leaf])
+        while scope >= 0 and hits.scope_length[scope] < 0:
+            scope = int(hits.scope_parent[scope])
+        charset = None if scope < 0 else self._slice(hits.scope_offset[scope], hits.scope_length[scope])
+        vr = int(hits.vr[leaf])
+        return raw_value(self._slice(hits.offset[leaf], hits.length[leaf]), vr, [None])._replace(charset=charset)
+
+    def _slice(self, offset: int, length: int) -> bytes:
+        return bytes(self._bytes[offset : offset + length])
+
+    # ---- pydicom -------------------------------------------------------------------------------------------------
 
     def _without_key(self) -> Outcome:
         return Outcome(
@@ -215,7 +286,8 @@ class HeaderReader:
         """What pydicom reads; None where it cannot, or finds no key: then what the scanner found stands."""
         if self._bytes is not self.view:  # inflated already, which pydicom would try again
             return None
-        header = read_with_pydicom(bytes(self.view[: self._size]), self.columns, _PYDICOM_READS)
+        bounds = ReadBounds(_PYDICOM_READS, self.limits.max_seconds)
+        header = read_with_pydicom(bytes(self.view[: self._size]), self.columns, bounds)
         return header if header is not None and (header.is_dicomdir or header.values[0] is not None) else None
 
     def _accept_from_pydicom(self, header: FallbackHeader, code: Code, message: str) -> Outcome | None:
@@ -229,9 +301,13 @@ class HeaderReader:
         self.batch.add_values(header.values)
         if COMPILED:
             return Outcome(status=Status.PARTIAL, code=code, message=message, offset=self.scanner.offset)
-        if header.complete:
+        verdict = OK if header.complete else TRUNCATED
+        if verdict == OK and not header.stopped and not self.headers_only and _ends_early_by(header):
+            verdict = ENDS_EARLY
+        if verdict == OK:
             return None
-        return Outcome(status=Status.PARTIAL, code=Code.TRUNCATED, message=OUTCOMES[TRUNCATED][2], offset=header.stop)
+        status, code, message = OUTCOMES[verdict]
+        return Outcome(status=status, code=code, message=message, offset=header.stop)
 
     # ---- deflated transfer syntax (PS3.5 A.5) --------------------------------------------------------------------
 
@@ -240,13 +316,21 @@ class HeaderReader:
         stream = Inflater(bytes(self.view[start:size]))
         wanted = _FIRST_INFLATE
         while True:
-            stream.inflate(min(wanted, self.max_inflated_bytes))
+            stream.inflate(min(wanted, self.limits.max_inflated_bytes))
             inflated = bytearray(self.view[:start]) + stream.out
-            final = stream.damaged or stream.ended or (stream.starved and at_end) or wanted >= self.max_inflated_bytes
+            final = (
+                stream.damaged
+                or stream.ended
+                or (stream.starved and at_end)
+                or wanted >= self.limits.max_inflated_bytes
+            )
             self._use(inflated)
             self.verdict = self.scanner.scan(len(inflated), final, start)
             if self.verdict != NEED_MORE:
                 break
+            if self._is_late():
+                self.verdict = TIMEOUT
+                return
             if stream.starved:
                 self._use(self.buffer)
                 self.needed = 2 * size
@@ -261,6 +345,10 @@ class HeaderReader:
         self._bytes = self.view if buffer is self.buffer else memoryview(buffer)
         self.scanner.use_buffer(buffer)
         self.batch.use_buffer(buffer)
+
+
+def _ends_early_by(header: FallbackHeader) -> bool:
+    return ends_early(header.sop_class, header.last_tag)
 
 
 def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> RawValue:

@@ -11,7 +11,8 @@ skipped by its length and nothing is built per element.  Bounds checks stay on: 
 """
 
 import cython
-from cython.cimports.libc.string import memcmp
+import numpy as np
+from cython.cimports.libc.string import memcmp, memcpy
 
 _OK = cython.declare(cython.int, 0)
 _NEED_MORE = cython.declare(cython.int, 1)
@@ -34,6 +35,7 @@ _STOP_TAG = cython.declare(cython.uint, 0x7FE00008)
 _ABOVE_STOP = cython.declare(cython.uint, 0x7FE00007)  # ``tag - 1`` is at least this for the stop tag and for tag 0
 _DIRECTORY_RECORDS = cython.declare(cython.uint, 0x00041220)
 _CHARSET = cython.declare(cython.uint, 0x00080005)
+_SOP_CLASS = cython.declare(cython.uint, 0x00080016)
 _PIXEL_REPRESENTATION = cython.declare(cython.uint, 0x00280103)
 _UNDEFINED = cython.declare(cython.uint, 0xFFFFFFFF)
 _ENDLESS = cython.declare(cython.longlong, 1 << 62)
@@ -50,6 +52,16 @@ _VR_UN = cython.declare(cython.int, 0x554E)
 _VR_US = cython.declare(cython.int, 0x5553)
 _VR_SS = cython.declare(cython.int, 0x5353)
 _BIG = cython.declare(cython.int, 0x10000)  # bit of ``hit_vr``: the value is big endian
+
+_ALL_ITEMS = cython.declare(cython.int, -1)
+# columns of ``found``: which list leaf and item, where the value lies, its VR, its scope
+_WHICH = cython.declare(cython.int, 0)
+_OFFSET = cython.declare(cython.int, 1)
+_LENGTH = cython.declare(cython.int, 2)
+_VR = cython.declare(cython.int, 3)
+_SCOPE = cython.declare(cython.int, 4)
+_ITEM_BITS = cython.declare(cython.int, 32)
+_RECORD = cython.declare(cython.longlong, 12)  # bytes before the charset and the value of an item (``header.items``)
 
 
 @cython.cclass
@@ -73,6 +85,7 @@ class Scanner:
     stopped = cython.declare(cython.bint, visibility="readonly")
     whole = cython.declare(cython.bint, visibility="readonly")
     elements = cython.declare(cython.longlong, visibility="readonly")
+    last_tag = cython.declare(cython.uint, visibility="readonly")
     syntax_differs = cython.declare(cython.bint, visibility="readonly")
     repeated = cython.declare(cython.bint, visibility="readonly")
     remarkable = cython.declare(cython.bint, visibility="readonly")
@@ -86,15 +99,21 @@ class Scanner:
     node_lo: cython.int[::1]
     node_hi: cython.int[::1]
     entry_tag: cython.uint[::1]
+    entry_vr: cython.int[::1]
     entry_leaf: cython.int[::1]
+    entry_list: cython.int[::1]
     entry_child_lo: cython.int[::1]
     entry_child_hi: cython.int[::1]
     entry_leaf_lo: cython.int[::1]
     entry_leaf_hi: cython.int[::1]
+    entry_list_lo: cython.int[::1]
+    entry_list_hi: cython.int[::1]
     child_item: cython.int[::1]
     child_node: cython.int[::1]
-    leaf_vr: cython.int[::1]
     ambiguous: cython.int[::1]
+    inner_list: cython.int[::1]
+    list_level: cython.int[::1]
+    list_ambiguous: cython.int[::1]
     private_lo: cython.int[::1]
     private_hi: cython.int[::1]
     private_group: cython.int[::1]
@@ -117,11 +136,20 @@ class Scanner:
     scope_offset: cython.longlong[::1]
     scope_length: cython.longlong[::1]
     scope_signed: cython.int[::1]
+    # the hits of list leaves
+    found: cython.longlong[:, ::1]
+    found_count: cython.longlong
+    list_from: cython.longlong[::1]  # the first row of ``found`` that counts
+    list_last: cython.longlong[::1]  # the last one
+    list_items: cython.longlong[::1]  # how many items the sequence has
+    item_at: cython.longlong[::1]  # by level: which item is walked
     # file meta information
     syntax_offset: cython.longlong
     syntax_length: cython.longlong
     class_offset: cython.longlong
     class_length: cython.longlong
+    data_class_offset: cython.longlong  # SOPClassUID of the data set
+    data_class_length: cython.longlong
 
     def __init__(self, tables, hits, max_elements: int, max_depth: int):
         self.max_elements = max_elements
@@ -129,15 +157,26 @@ class Scanner:
         self.node_lo = tables.node_lo
         self.node_hi = tables.node_hi
         self.entry_tag = tables.entry_tag
+        self.entry_vr = tables.entry_vr
         self.entry_leaf = tables.entry_leaf
+        self.entry_list = tables.entry_list
         self.entry_child_lo = tables.entry_child_lo
         self.entry_child_hi = tables.entry_child_hi
         self.entry_leaf_lo = tables.entry_leaf_lo
         self.entry_leaf_hi = tables.entry_leaf_hi
+        self.entry_list_lo = tables.entry_list_lo
+        self.entry_list_hi = tables.entry_list_hi
         self.child_item = tables.child_item
         self.child_node = tables.child_node
-        self.leaf_vr = tables.leaf_vr
         self.ambiguous = tables.ambiguous
+        self.inner_list = tables.inner_list
+        self.list_level = tables.list_level
+        self.list_ambiguous = tables.list_ambiguous
+        self.found = np.zeros((1, 5), np.int64)
+        self.list_from = np.zeros(max(1, tables.lists), np.int64)
+        self.list_last = np.zeros(max(1, tables.lists), np.int64)
+        self.list_items = np.zeros(max(1, tables.lists), np.int64)
+        self.item_at = np.zeros(hits.owners.shape[0] + 1, np.int64)
         self.private_lo = tables.private_lo
         self.private_hi = tables.private_hi
         self.private_group = tables.private_group
@@ -208,8 +247,15 @@ class Scanner:
         for leaf in range(self.hit_length.shape[0]):
             self.hit_length[leaf] = -1
             self.hit_twice[leaf] = 0
+        for leaf in range(self.list_items.shape[0]):
+            self.list_items[leaf] = self.list_from[leaf] = 0
+            self.list_last[leaf] = -1
+        self.found_count = 0
         self.verdict = _OK
         self.offset = self.needed = self.elements = 0
+        self.last_tag = 0
+        self.data_class_length = -1
+        self.data_class_offset = 0
         self.syntax_differs = self.repeated = self.stopped = False
         self.fault = _OK
         self.content_end = -1
@@ -474,6 +520,8 @@ class Scanner:
         while True:
             start = pos
             if pos + 8 > size or pos + 8 > end:
+                if depth == 0 and last > self.last_tag:
+                    self.last_tag = last
                 return self._end(pos, end, depth, big)
             at = data + pos
             if big:
@@ -492,6 +540,8 @@ class Scanner:
                     self._fail(_BAD_ELEMENT, start)
                     return -1
                 if depth == 0 and (tag != 0 or self._only_zeros(pos)):
+                    if last > self.last_tag:
+                        self.last_tag = last
                     self.stopped = tag != 0
                     self.offset = pos
                     return pos
@@ -522,6 +572,8 @@ class Scanner:
             found = -1
             if node >= 0 and (tag >= wanted or tag < last):
                 if tag < last:
+                    if depth == 0 and last > self.last_tag:
+                        self.last_tag = last
                     entry = self._search(tag, self.node_lo[node], entry_end)
                 else:
                     while entry < entry_end and self.entry_tag[entry] < tag:
@@ -554,15 +606,18 @@ class Scanner:
                 self.scope_length[scope] = length
             elif tag == _PIXEL_REPRESENTATION and length == 2:
                 self.scope_signed[scope] = (self.buf[value] | self.buf[value + 1]) == 1
+            elif tag == _SOP_CLASS and depth == 0:
+                self.data_class_offset = value
+                self.data_class_length = length
             if found < 0:
                 continue
             self._hit(found, value, length, self._vr(start, flags, found), big, scope)
             if self.entry_child_lo[found] < self.entry_child_hi[found]:
-                self._forget_inner(found)
+                self._forget_inner(found, level)
                 if length == 0 or (flags >= 0 and not (flags & _ITEMS)):
                     continue
                 if self._items(value, pos, found, level, depth, implicit, big, flags, scope) < 0:
-                    if not self._tolerate(found):
+                    if not self._tolerate(found, level):
                         return -1
 
     @cython.cfunc
@@ -585,7 +640,7 @@ class Scanner:
         return self._short(start, needed)
 
     @cython.cfunc
-    def _tolerate(self, found: cython.int) -> cython.bint:
+    def _tolerate(self, found: cython.int, level: cython.int) -> cython.bint:
         """A sequence of defined length that cannot be walked costs what is in it; what follows can still be read."""
         if self.verdict == _LIMIT_ELEMENTS or self.verdict == _NEED_MORE:
             return False
@@ -593,17 +648,26 @@ class Scanner:
             self.fault = self.verdict
             self.fault_offset = self.offset
         self.verdict = _OK
-        self._forget_inner(found)
+        self._forget_inner(found, level)
         return True
 
     @cython.cfunc
-    def _forget_inner(self, found: cython.int) -> cython.void:
+    def _forget_inner(self, found: cython.int, level: cython.int) -> cython.void:
         """A sequence that is there again replaces what it held before; a broken one holds nothing."""
         leaf: cython.int
+        place: cython.int
         for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
             if self.hit_length[leaf] >= 0:
                 self.hit_length[leaf] = -1
                 self.hit_twice[leaf] = 1
+        for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
+            leaf = self.inner_list[place]
+            if self.list_level[leaf] < level:  # inside one item of the list's sequence: only this item is empty again
+                if self.list_last[leaf] >= 0 and self.found[self.list_last[leaf], _WHICH] == self._which(leaf):
+                    self._hit_in_list(leaf, 0, -1, 0, 0)
+            else:
+                self.list_from[leaf] = self.found_count
+                self.list_items[leaf] = 0
 
     @cython.cfunc
     def _undefined(
@@ -623,11 +687,11 @@ class Scanner:
         pos: cython.longlong
         vr: cython.int
         if found >= 0:
-            self._forget_inner(found)
+            self._forget_inner(found, level)
         pos = self._items(value, end, found, level, depth, implicit, big, flags, scope)
         if pos >= 0 and found >= 0:
             vr = self._vr(start, flags, found)
-            if self.entry_leaf[found] >= 0 and self.leaf_vr[self.entry_leaf[found]] != _VR_SQ:
+            if self.entry_vr[found] != _VR_SQ:
                 vr = _VR_SQ  # items are no value of any other VR
             self._hit(found, value, pos - self.delimiter - value, vr, big, scope)
         return pos
@@ -656,6 +720,8 @@ class Scanner:
         item_end: cython.longlong
         inner: cython.int
         start: cython.longlong
+        lists: cython.bint = found >= 0 and self.entry_list_lo[found] < self.entry_list_hi[found]
+        before: cython.longlong = 0
         fragments: cython.bint = flags > 0 and (flags & _FRAGMENTS) != 0
         if depth + 1 > self.max_depth:
             self._fail(_LIMIT_DEPTH, pos)
@@ -666,6 +732,8 @@ class Scanner:
         while True:
             if pos == end:  # also where a delimiter is missing, if what holds the sequence ends here
                 self.delimiter = 0
+                if lists:
+                    self._count_items(found, level, item)
                 return pos
             if pos + 8 > end or pos + 8 > self.size:
                 return self._cut(pos, pos + 8, end)
@@ -675,6 +743,8 @@ class Scanner:
             pos += 8
             if tag == _SEQUENCE_END:
                 self.delimiter = 8
+                if lists:
+                    self._count_items(found, level, item)
                 return pos
             if tag != _ITEM or (raw_length == _UNDEFINED and fragments):
                 self._fail(_BAD_SEQUENCE, start)
@@ -684,6 +754,9 @@ class Scanner:
                 self._fail(_LIMIT_ELEMENTS, start)
                 return -1
             node = -1 if fragments else self._child(found, item)
+            if lists:
+                self.item_at[level] = item
+                before = self.found_count
             item += 1
             item_end = end  # an item of undefined length may lack its delimiter at the end of what holds it
             if raw_length != _UNDEFINED:
@@ -705,6 +778,8 @@ class Scanner:
                 return -1
             if raw_length != _UNDEFINED:
                 pos = item_end  # an item delimiter inside a defined-length item ends it early
+            if lists and inner != scope:
+                self._close_scope(inner, scope, found, before)
 
     @cython.cfunc
     def _item(
@@ -749,11 +824,9 @@ class Scanner:
     @cython.inline
     def _vr(self, start: cython.longlong, flags: cython.int, entry: cython.int) -> cython.int:
         """The VR's two letters as a number; the dictionary's where the file has none."""
-        leaf: cython.int
         if flags >= 0:
             return (cython.cast(cython.int, self.buf[start + 4]) << 8) | self.buf[start + 5]
-        leaf = self.entry_leaf[entry]
-        return self.leaf_vr[leaf] if leaf >= 0 else 0
+        return self.entry_vr[entry]
 
     @cython.cfunc
     @cython.inline
@@ -767,6 +840,8 @@ class Scanner:
         scope: cython.int,
     ) -> cython.void:
         leaf: cython.int = self.entry_leaf[entry]
+        if self.entry_list[entry] >= 0:
+            self._hit_in_list(self.entry_list[entry], value, length, vr | (_BIG if big else 0), scope)
         if leaf < 0:
             return
         if self.hit_length[leaf] >= 0:
@@ -796,7 +871,7 @@ class Scanner:
         if found < 0:
             return -1
         for child in range(self.entry_child_lo[found], self.entry_child_hi[found]):
-            if self.child_item[child] == item:
+            if self.child_item[child] == item or self.child_item[child] == _ALL_ITEMS:
                 return self.child_node[child]
         return -1
 
@@ -812,21 +887,187 @@ class Scanner:
         return self.scopes - 1
 
     @cython.cfunc
+    def _close_scope(
+        self, scope: cython.int, parent: cython.int, found: cython.int, before: cython.longlong
+    ) -> cython.void:
+        """Give a scope back that has nothing of its own: a sequence may have more items than there are scopes."""
+        leaf: cython.int
+        row: cython.longlong
+        if scope != self.scopes - 1 or self.scope_length[scope] >= 0 or self.scope_signed[scope] >= 0:
+            return
+        self.scopes -= 1
+        for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
+            if self.hit_scope[leaf] == scope:
+                self.hit_scope[leaf] = parent
+        for row in range(before, self.found_count):
+            if self.found[row, _SCOPE] == scope:
+                self.found[row, _SCOPE] = parent
+
+    # ---- lists: a value of each item -----------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _hit_in_list(
+        self,
+        number: cython.int,
+        value: cython.longlong,
+        length: cython.longlong,
+        vr: cython.int,
+        scope: cython.int,
+    ) -> cython.void:
+        """Note a value of the item that is walked at the level of the list's sequence."""
+        row: cython.longlong = self.found_count
+        if row >= self.found.shape[0]:
+            grown = np.zeros((max(256, 2 * row), 5), np.int64)
+            grown[:row] = self.found[:row]
+            self.found = grown
+        self.found[row, _WHICH] = self._which(number)
+        self.found[row, _OFFSET] = value
+        self.found[row, _LENGTH] = length
+        self.found[row, _VR] = vr
+        self.found[row, _SCOPE] = scope
+        self.found_count = row + 1
+        self.list_last[number] = row
+
+    @cython.cfunc
+    @cython.inline
+    def _which(self, number: cython.int) -> cython.longlong:
+        """A list leaf and the item that is walked at its level, as one number."""
+        return (cython.cast(cython.longlong, number) << _ITEM_BITS) | self.item_at[self.list_level[number]]
+
+    @cython.cfunc
+    def _count_items(self, found: cython.int, level: cython.int, items: cython.int) -> cython.void:
+        """A sequence came to its end: its lists have so many places."""
+        place: cython.int
+        for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
+            if self.list_level[self.inner_list[place]] == level:
+                self.list_items[self.inner_list[place]] = items
+
+    def take_list(self, number: cython.int, max_bytes: cython.longlong):
+        """The values of a list leaf, packed as ``header.items`` reads them, and whether an item had more than one.
+
+        None where no item has a value; None for the values where they would take more than ``max_bytes``.
+        """
+        items: cython.longlong = self.list_items[number]
+        rows_array = np.full(max(1, items), -1, np.int64)
+        rows: cython.longlong[::1] = rows_array
+        row: cython.longlong
+        item: cython.longlong
+        total: cython.longlong = _RECORD * items
+        repeated: cython.bint = self.list_from[number] > 0
+        some: cython.bint = False
+        for row in range(self.list_from[number], self.found_count):
+            item = self.found[row, _WHICH] & 0xFFFFFFFF
+            if self.found[row, _WHICH] >> _ITEM_BITS == number and item < items:
+                repeated |= rows[item] >= 0
+                rows[item] = row
+        for item in range(items):
+            if rows[item] >= 0 and self.found[rows[item], _LENGTH] < 0:
+                rows[item] = -1
+            if rows[item] >= 0:
+                some |= self.found[rows[item], _LENGTH] > 0
+                total += self.found[rows[item], _LENGTH] + max(0, self._scope_charset_length(rows[item]))
+        if not some:
+            return None
+        if total > max_bytes:
+            return None, repeated
+        packed = bytearray(total)
+        out: cython.uchar[::1] = packed
+        pos: cython.longlong = 0
+        for item in range(items):
+            pos = self._pack(out, pos, rows[item], number)
+        return packed, repeated
+
+    @cython.cfunc
+    def _pack(
+        self, out: cython.uchar[::1], pos: cython.longlong, row: cython.longlong, number: cython.int
+    ) -> cython.longlong:
+        """One item: u32 length, u32 VR and byte order, u32 length of the charset, charset, value."""
+        length: cython.longlong
+        charset: cython.longlong
+        scope: cython.int
+        vr: cython.int
+        if row < 0:
+            self._put(out, pos, 0xFFFFFFFF, 0, 0xFFFFFFFF)
+            return pos + _RECORD
+        length = self.found[row, _LENGTH]
+        vr = cython.cast(cython.int, self.found[row, _VR])
+        scope = cython.cast(cython.int, self.found[row, _SCOPE])
+        if self.list_ambiguous[number] and ((vr & 0xFFFF) == 0 or (vr & 0xFFFF) == _VR_UN):
+            vr = _VR_SS if self._is_signed(scope) else _VR_US
+        charset = self._scope_charset_length(row)
+        self._put(
+            out,
+            pos,
+            cython.cast(cython.uint, length),
+            cython.cast(cython.uint, vr),
+            0xFFFFFFFF if charset < 0 else cython.cast(cython.uint, charset),
+        )
+        pos += _RECORD
+        if charset > 0:
+            scope = self._charset_scope(scope)
+            memcpy(cython.address(out[pos]), cython.address(self.buf[self.scope_offset[scope]]), charset)
+            pos += charset
+        if length > 0:
+            memcpy(cython.address(out[pos]), cython.address(self.buf[self.found[row, _OFFSET]]), length)
+        return pos + length
+
+    @cython.cfunc
+    def _put(
+        self, out: cython.uchar[::1], pos: cython.longlong, first: cython.uint, second: cython.uint, third: cython.uint
+    ) -> cython.void:
+        """Three numbers, little endian."""
+        place: cython.int
+        for place in range(4):
+            out[pos + place] = (first >> (8 * place)) & 0xFF
+            out[pos + 4 + place] = (second >> (8 * place)) & 0xFF
+            out[pos + 8 + place] = (third >> (8 * place)) & 0xFF
+
+    @cython.cfunc
+    def _charset_scope(self, scope: cython.int) -> cython.int:
+        """The data set whose SpecificCharacterSet is in force (PS3.5 7.5.3); -1 where there is none."""
+        while scope >= 0 and self.scope_length[scope] < 0:
+            scope = self.scope_parent[scope]
+        return scope
+
+    @cython.cfunc
+    def _scope_charset_length(self, row: cython.longlong) -> cython.longlong:
+        scope: cython.int = self._charset_scope(cython.cast(cython.int, self.found[row, _SCOPE]))
+        return -1 if scope < 0 else self.scope_length[scope]
+
+    @cython.cfunc
+    def _is_signed(self, scope: cython.int) -> cython.bint:
+        while scope > 0 and self.scope_signed[scope] < 0:
+            scope = self.scope_parent[scope]
+        return self.scope_signed[scope] > 0
+
+    # ---- what the header says of itself --------------------------------------------------------------------------
+
+    def take_sop_class(self) -> bytes:
+        """SOPClassUID of the data set, or that of the file meta information; empty where there is none."""
+        if self.data_class_length > 0:
+            return bytes(self.buf[self.data_class_offset : self.data_class_offset + self.data_class_length])
+        return bytes(self.buf[self.class_offset : self.class_offset + max(0, self.class_length)])
+
+    def take_transfer_syntax(self) -> bytes:
+        """TransferSyntaxUID as declared; empty where there is none."""
+        return bytes(self.buf[self.syntax_offset : self.syntax_offset + max(0, self.syntax_length)])
+
+    def has_pixel_module(self) -> bool:
+        """Whether PixelRepresentation (0028,0103) is there, which an image must have (PS3.3 C.7.6.3)."""
+        return self.scope_signed[0] >= 0
+
+    @cython.cfunc
     def _resolve_ambiguous(self) -> cython.void:
         """US or SS, where the file does not say: PixelRepresentation in force decides (PS3.5 A.1)."""
         place: cython.int
         leaf: cython.int
-        scope: cython.int
         vr: cython.int
         for place in range(self.ambiguous.shape[0]):
             leaf = self.ambiguous[place]
             vr = self.hit_vr[leaf] & 0xFFFF
             if self.hit_length[leaf] < 0 or (vr != _VR_UN and vr != 0):
                 continue
-            scope = self.hit_scope[leaf]
-            while scope > 0 and self.scope_signed[scope] < 0:
-                scope = self.scope_parent[scope]
-            self.hit_vr[leaf] = _VR_SS if self.scope_signed[scope] > 0 else _VR_US
+            self.hit_vr[leaf] = _VR_SS if self._is_signed(self.hit_scope[leaf]) else _VR_US
 
     @cython.cfunc
     def _forget_owners(self, level: cython.int) -> cython.void:

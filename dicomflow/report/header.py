@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, HeaderError, IssueCode, Status
-from dicomflow.header.element import MAX_DEPTH, STOP_TAG, Header, Limits
-from dicomflow.header.reader import NEED_MORE, HeaderReader, raw_value
+from dicomflow.header.decode import decode_column_value
+from dicomflow.header.element import STOP_TAG, Header, Limits
+from dicomflow.header.reader import HeaderReader, raw_value
 from dicomflow.header.tree import read_tree
-from dicomflow.header.values import Decoded, decode_value
+from dicomflow.header.values import Decoded
+from dicomflow.header.verdict import NEED_MORE
 from dicomflow.model import Issue, Outcome
 from dicomflow.schema.column import Column
 from dicomflow.schema.profile import Profile
@@ -77,7 +79,7 @@ def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderR
     try:
         file = _File(descriptor, _check_kind(path, os.fstat(descriptor)), config)
         reader, outcome = _read_fast(file, profile, config)
-        header = _read_tree(file, _limits(config))
+        header = _read_tree(file, Limits.from_config(config))
     except OSError as error:
         raise HeaderError(f"{path}: {_reason(error)}") from None
     finally:
@@ -151,10 +153,9 @@ def _read_fast(file: _File, profile: Profile, config: HeaderConfig) -> tuple[Hea
     reader = HeaderReader(
         profile.columns,
         rows=1,
-        max_elements=config.max_elements,
-        max_depth=config.max_depth,
-        max_inflated_bytes=config.max_inflated_bytes,
+        limits=Limits.from_config(config),
         prefix_bytes=config.prefix_bytes,
+        headers_only=config.headers_only,
     )
     while _scan(reader, file) == NEED_MORE:
         if file.exhausted:
@@ -194,19 +195,10 @@ def _decode_column(reader: HeaderReader, index: int, column: Column) -> Decoded:
     """The one value of a column of a batch of one."""
     offsets, data, contexts = reader.batch.take_column(index)
     value = raw_value(bytes(data[offsets[0] : offsets[1]]), int(contexts[0]), reader.batch.charsets)
-    return decode_value(value, column.vr, column.many)
+    return decode_column_value(value, column)
 
 
 # ---- the careful reader: all elements --------------------------------------------------------------------------------
-
-
-def _limits(config: HeaderConfig) -> Limits:
-    return Limits(
-        max_header_bytes=config.max_header_bytes,
-        max_elements=config.max_elements,
-        max_depth=min(config.max_depth, MAX_DEPTH),
-        max_inflated_bytes=config.max_inflated_bytes,
-    )
 
 
 def _read_tree(file: _File, limits: Limits) -> Header:

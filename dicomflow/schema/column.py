@@ -6,6 +6,7 @@ A path is written as DICOM people read it, outermost first::
 
     PatientID
     SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
+    PerFrameFunctionalGroupsSequence[*].PlanePositionSequence[0].ImagePositionPatient     of all items, as a list
     (0019,"GEMS_ACQU_01",0C)          a private element: group, creator, low byte of the element (PS3.5 7.8.1)
 """
 
@@ -20,13 +21,16 @@ import pyarrow as pa
 from dicomflow.dictionary import entry_for_keyword
 from dicomflow.errors import ConfigError
 
-_STEP = re.compile(r"(?P<keyword>[A-Z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6})\])?\Z")
+_STEP = re.compile(r"(?P<keyword>[A-Z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
 _PRIVATE = re.compile(
-    r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6})\])?\Z'
+    r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z'
 )
 _SEPARATOR = re.compile(r"\.(?![^(]*\))")
 
 MAX_PATH_STEPS = 8
+
+ALL_ITEMS = -1
+"""The item of a step that is written ``[*]``."""
 
 ARROW_TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(["AE", "CS", "LO", "SH", "UI", "UC", "UR", "LT", "ST", "UT", "AS", "PN", "AT", "SQ"], pa.string()),
@@ -62,7 +66,8 @@ SOURCE_FIELDS = [
 class Step(NamedTuple):
     """One step of a path: a tag, and the item to enter where the tag is a sequence.
 
-    For a private element ``creator`` names the block's owner and ``tag`` is ``(group << 16) | low byte``.
+    ``item`` is ``ALL_ITEMS`` for ``[*]``.  For a private element ``creator`` names the block's owner and ``tag`` is
+    ``(group << 16) | low byte``.
     """
 
     tag: int
@@ -93,9 +98,15 @@ class Column:
         return ARROW_TYPES[self.vr]
 
     @property
+    def each(self) -> bool:
+        """True where a path has ``[*]``: the column is a list with one place for each item of that sequence."""
+        return any(step.item == ALL_ITEMS for path in self.paths for step in path)
+
+    @property
     def arrow_type(self) -> pa.DataType:
-        """Arrow type of the column: the item type, or a list of it."""
-        return pa.list_(self.item_type) if self.many else self.item_type
+        """Arrow type of the column: the item type, a list of it, or with ``[*]`` a list of these."""
+        value = pa.list_(self.item_type) if self.many else self.item_type
+        return pa.list_(value) if self.each else value
 
 
 def parse_path(text: str) -> tuple[Step, ...]:
@@ -105,7 +116,8 @@ def parse_path(text: str) -> tuple[Step, ...]:
     (Step(tag=1048608, item=None, creator=None),)
 
     Raises:
-        ConfigError: unknown keyword, an item index missing before or present after the last step, too deep.
+        ConfigError: unknown keyword, an item index missing before or present after the last step, more than one ``[*]``,
+            too deep.
     """
     parts = _SEPARATOR.split(text)
     if len(parts) > MAX_PATH_STEPS:
@@ -115,6 +127,8 @@ def parse_path(text: str) -> tuple[Step, ...]:
         raise ConfigError(f"path {text!r}: each sequence before the last step needs an item, such as [0]")
     if steps[-1].item is not None:
         raise ConfigError(f"path {text!r}: the last step names an attribute, not an item")
+    if sum(step.item == ALL_ITEMS for step in steps) > 1:
+        raise ConfigError(f"path {text!r}: [*] can stand once in a path")
     return steps
 
 
@@ -137,7 +151,9 @@ def _parse_step(part: str, text: str) -> Step:
 
 
 def _item(text: str | None) -> int | None:
-    return None if text is None else int(text)
+    if text is None:
+        return None
+    return ALL_ITEMS if text == "*" else int(text)
 
 
 def make_column(name: str, paths: tuple[str, ...] = (), vr: str | None = None, vm: str | None = None) -> Column:

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from dicomflow.dictionary import entry_for_tag
 from dicomflow.errors import Code, Status
 from dicomflow.header.element import Element, Encoding, Header
-from dicomflow.header.reader import OK, OUTCOMES, HeaderReader
+from dicomflow.header.reader import HeaderReader
 from dicomflow.header.tree import read_tree
+from dicomflow.header.verdict import OK, OUTCOMES
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Step
 from dicomflow.schema.profile import load_profile

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from dicomflow.header.fallback import read_with_pydicom
+from dicomflow.header.fallback import ReadBounds, read_with_pydicom
 from dicomflow.header.reader import COMPILED
 from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, STOP, SYNTAX, element, file, item, sequence
 from tests.scanning import UID, columns_of, read_one
@@ -105,5 +105,5 @@ def test_what_pydicom_cannot_read_is_none_or_incomplete(data):
 def test_pydicom_is_given_no_more_than_it_may_take():
     """Broken structure can be millions of elements to pydicom: after so many reads it is stopped."""
     broken = file(element(0x00080018, "UI", b"1.2")) + bytes(200_000)
-    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), max_reads=5) is None
-    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), max_reads=200_000) is not None
+    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), ReadBounds(5)) is None
+    assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), ReadBounds(200_000)) is not None

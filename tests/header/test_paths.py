@@ -26,7 +26,7 @@ def test_each_column_has_its_paths_in_order():
     for column, leaves in zip(STANDARD, tables.column_leaves, strict=True):
         for path, leaf in zip(column.paths, leaves, strict=True):
             assert by_path.setdefault(path, leaf) == leaf
-    assert len(set(by_path.values())) == len(by_path) == len(tables.leaf_vr)
+    assert len(set(by_path.values())) == len(by_path) == tables.leaves
 
 
 def test_leaves_below_a_sequence_are_a_range():

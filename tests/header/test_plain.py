@@ -3,7 +3,8 @@
 import pytest
 
 from dicomflow.header import plain, reader
-from dicomflow.header.reader import NEED_MORE, HeaderReader
+from dicomflow.header.reader import HeaderReader
+from dicomflow.header.verdict import NEED_MORE
 from dicomflow.read import read_headers
 from dicomflow.synth import KINDS, make_series
 from tests.dicom_bytes import element, file

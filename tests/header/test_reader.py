@@ -3,7 +3,9 @@
 import pytest
 
 from dicomflow.errors import Code, Status
-from dicomflow.header.reader import COMPILED, NEED_MORE, OUTCOMES, TOO_LONG, HeaderReader
+from dicomflow.header.element import Limits
+from dicomflow.header.reader import COMPILED, HeaderReader
+from dicomflow.header.verdict import ENDS_EARLY, NEED_MORE, OUTCOMES, TIMEOUT, TOO_LONG
 from tests.dicom_bytes import DEFLATED_UID, IMPLICIT_UID, STOP, deflated, element, file, sequence_end
 from tests.scanning import UID, columns_of, feed, take_row
 
@@ -14,7 +16,8 @@ GOOD = file(KEY + element(0x00080060, "CS", b"MR") + element(STOP, "OW", bytes(2
 
 
 def reader(**limits):
-    return HeaderReader(columns_of("Modality"), rows=16, **limits)
+    rest = {"prefix_bytes": limits.pop("prefix_bytes")} if "prefix_bytes" in limits else {}
+    return HeaderReader(columns_of("Modality"), rows=16, limits=Limits(**limits), **rest)
 
 
 def test_the_loop_of_the_docstring_reads_a_file_in_pieces():
@@ -38,7 +41,7 @@ def test_the_loop_of_the_docstring_reads_a_file_in_pieces():
 
 def test_every_verdict_has_an_outcome():
     """Closed: each status and code is one of the enums', and each failure has a message."""
-    assert set(OUTCOMES) == {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13}
+    assert set(OUTCOMES) == {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, ENDS_EARLY, TIMEOUT}
     for status, code, message in OUTCOMES.values():
         assert status in Status and code in Code and message
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomflow.errors import Code, IssueCode, Status
-from dicomflow.header.reader import COMPILED, NEED_MORE, OK, HeaderReader
+from dicomflow.header.reader import COMPILED, HeaderReader
+from dicomflow.header.verdict import NEED_MORE, OK
 from tests.dicom_bytes import (
     BIG,
     BIG_UID,
@@ -656,7 +657,7 @@ def test_pixel_representation_decides_between_us_and_ss(signed, vr):
 
 # ---- the law ---------------------------------------------------------------------------------------------------------
 
-READER = HeaderReader(COLUMNS, rows=2)
+READER = HeaderReader(COLUMNS, rows=2, headers_only=True)
 
 
 @settings(max_examples=250)
