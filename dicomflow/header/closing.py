@@ -20,7 +20,7 @@ _IMAGES = (
     "1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 2.1 2.2 3 3.1 4 4.1 4.3 4.4 5 6 6.1 6.2 6.3 7 7.1 7.2 7.3 7.4 12.1 12.1.1 12.2 12.2.1 12.3"
     " 13.1.1 13.1.2 13.1.3 13.1.4 13.1.5 14.1 14.2 20 30 66.4 66.7 66.8 77.1 77.1.1 77.1.1.1 77.1.2 77.1.2.1 77.1.3 77.1.4"
     " 77.1.4.1 77.1.5.1 77.1.5.2 77.1.5.4 77.1.5.5 77.1.5.6 77.1.5.7 77.1.5.8 77.1.6 77.1.7 77.1.8 77.1.9 77.2 81.1 82.1 128"
-    " 128.1 130 481.1 481.23 481.24"
+    " 128.1 130 481.1 481.23 481.24 501.1 501.2.1 501.2.2 601.1 601.2"
 )
 """Storage classes whose IOD has pixels (module Image Pixel, C.7.6.3, or its floating point forms), retired ones included."""
 
@@ -52,7 +52,14 @@ _JPIP = frozenset(f"1.2.840.10008.1.2.4.{arc}" for arc in (94, 95, 204, 205))
 """Transfer syntaxes whose pixels are elsewhere (PS3.5 A.6, A.7): PixelDataProviderURL stands for them."""
 
 
-def ends_early(sop_class: str, last_tag: int, *, has_pixel_module: bool = False, transfer_syntax: str = "") -> bool:
+def ends_early(
+    sop_class: str,
+    last_tag: int,
+    *,
+    has_pixel_module: bool = False,
+    transfer_syntax: str = "",
+    headers_only: bool = False,
+) -> bool:
     """Whether a data set that ends after ``last_tag`` lacks what its SOP Class requires.
 
     Args:
@@ -60,6 +67,7 @@ def ends_early(sop_class: str, last_tag: int, *, has_pixel_module: bool = False,
         last_tag: the highest outermost tag that was read; below ``STOP_TAG``.
         has_pixel_module: PixelRepresentation is there, so pixels must follow, whatever the class.
         transfer_syntax: as declared.
+        headers_only: pixels were taken out on purpose and are not missed.
 
     >>> ends_early("1.2.840.10008.5.1.4.1.1.2", 0x00281053)     # a CT image without pixels
     True
@@ -67,8 +75,8 @@ def ends_early(sop_class: str, last_tag: int, *, has_pixel_module: bool = False,
     False
     """
     closing = STOP_TAG if has_pixel_module else closing_tag(sop_class)
-    if closing == STOP_TAG and transfer_syntax in _JPIP:
-        closing = _PROVIDER_URL
+    if closing == STOP_TAG:
+        closing = 0 if headers_only else _PROVIDER_URL if transfer_syntax in _JPIP else STOP_TAG
     return last_tag < closing
 
 

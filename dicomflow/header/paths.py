@@ -40,7 +40,8 @@ class ScanTables:
     entry_tag: npt.NDArray[np.uint32]
     entry_vr: Ints  # 0: US or SS, as PixelRepresentation says
     entry_leaf: Ints
-    entry_list: Ints  # the list leaf
+    entry_own_lo: Ints  # its list leaves: more than one where lists of an outer and of an inner sequence meet
+    entry_own_hi: Ints
     entry_child_lo: Ints
     entry_child_hi: Ints
     entry_leaf_lo: Ints
@@ -50,6 +51,7 @@ class ScanTables:
     child_item: Ints  # -1 for all items that are not named; the last of its entry's children
     child_node: Ints
     ambiguous: Ints  # the leaves whose VR is 0
+    own_list: Ints  # the list leaves of each entry: ``entry_own_lo`` to ``entry_own_hi``
     inner_list: Ints  # the list leaves below each entry: ``entry_list_lo`` to ``entry_list_hi``
     list_level: Ints  # of each list leaf: how many sequences its ``[*]`` is inside of
     list_ambiguous: Ints  # of each list leaf: 1 where its VR is 0
@@ -118,7 +120,7 @@ class _Entry:
     leaf: int = -1
     leaf_lo: int = 0
     leaf_hi: int = 0
-    list_leaf: int = -1
+    own_lists: list[int] = field(default_factory=list)
     items: dict[int, _Node] = field(default_factory=dict)
     columns: list[tuple[int, int]] = field(default_factory=list)  # (column, preference)
     lists: set[int] = field(default_factory=set)  # list leaves below this one
@@ -135,26 +137,26 @@ class _Node:
 def compile_tables(columns: tuple[Column, ...]) -> ScanTables:
     """The scanner's tables for these columns; they are only ever read, so all tasks of a process share them."""
     root, lists = _Node(), _Lists()
-    wanted: list[list[tuple[bool, _Entry]]] = []
+    wanted: list[list[tuple[_Entry, int]]] = []  # by column: the entry of each path, and its list leaf or -1
     for index, column in enumerate(columns):
-        places = []
+        wanted.append([])
         for preference, path in enumerate(column.paths):
-            entry = _add_path(root, path, column.vr)
-            if level := _level_of_all_items(path):
-                lists.add(entry, level - 1)
-            else:
+            entry, level = _add_path(root, path, column.vr), _level_of_all_items(path)
+            if not level:
                 entry.columns.append((index, preference))
-            places.append((bool(level), entry))
-        wanted.append(places)
+            wanted[-1].append((entry, lists.add(entry, level - 1) if level else -1))
     _merge_all_items(root)
     leaves: list[_Entry] = []
     _number_leaves(root, leaves)
     _gather_lists(root)
-    column_leaves = [() if column.each else tuple(e.leaf for _, e in wanted[i]) for i, column in enumerate(columns)]
+    column_leaves = [
+        () if column.each else tuple(entry.leaf for entry, _ in places)
+        for column, places in zip(columns, wanted, strict=True)
+    ]
     column_lists = {
-        index: tuple(Leaf(is_list, e.list_leaf if is_list else e.leaf) for is_list, e in wanted[index])
-        for index, column in enumerate(columns)
-        if column.each
+        index: tuple(Leaf(number >= 0, number if number >= 0 else entry.leaf) for entry, number in places)
+        for index, places in enumerate(wanted)
+        if columns[index].each
     }
     return _Flattener(leaves, lists).flatten(root, tuple(column_leaves), column_lists)
 
@@ -166,12 +168,13 @@ class _Lists:
         self.levels: list[int] = []
         self.entries: list[_Entry] = []
 
-    def add(self, entry: _Entry, level: int) -> None:
+    def add(self, entry: _Entry, level: int) -> int:
         """Number this entry's list leaf; ``level`` is that of the data set that holds the sequence."""
-        if entry.list_leaf < 0:
-            entry.list_leaf = len(self.levels)
+        if not entry.own_lists:
+            entry.own_lists.append(len(self.levels))
             self.levels.append(level)
             self.entries.append(entry)
+        return entry.own_lists[0]
 
 
 def _level_of_all_items(path: tuple[Step, ...]) -> int:
@@ -202,7 +205,7 @@ def _merge_all_items(node: _Node) -> None:
 def _merge(source: _Node, target: _Node) -> None:
     for key, entry in source.entries.items():
         merged = target.entries.setdefault(key, _Entry(entry.vr))
-        merged.list_leaf = max(merged.list_leaf, entry.list_leaf)
+        merged.own_lists.extend(number for number in entry.own_lists if number not in merged.own_lists)
         for item, inner in entry.items.items():
             _merge(inner, merged.items.setdefault(item, _Node()))
 
@@ -213,7 +216,7 @@ def _gather_lists(node: _Node) -> set[int]:
     for entry in node.entries.values():
         for inner in entry.items.values():
             entry.lists |= _gather_lists(inner)
-        below |= entry.lists | ({entry.list_leaf} if entry.list_leaf >= 0 else set())
+        below |= entry.lists | set(entry.own_lists)
     return below
 
 
@@ -263,6 +266,7 @@ class _Flattener:
         ]
         flat = [pair for c in children for pair in c]
         child_lo, child_hi = _bounds([len(c) for c in children])
+        own_lo, own_hi = _bounds([len(e.own_lists) for _, e in self.entries])
         list_lo, list_hi = _bounds([len(e.lists) for _, e in self.entries])
         return ScanTables(
             node_lo=_ints(lo for lo, _ in self.public),
@@ -270,7 +274,8 @@ class _Flattener:
             entry_tag=np.array([tag for tag, _ in self.entries] or [0], np.uint32),
             entry_vr=_ints(_vr_number(e.vr) for _, e in self.entries),
             entry_leaf=_ints(e.leaf for _, e in self.entries),
-            entry_list=_ints(e.list_leaf for _, e in self.entries),
+            entry_own_lo=own_lo,
+            entry_own_hi=own_hi,
             entry_child_lo=child_lo,
             entry_child_hi=child_hi,
             entry_leaf_lo=_ints(e.leaf_lo for _, e in self.entries),
@@ -280,6 +285,7 @@ class _Flattener:
             child_item=_ints(item for item, _ in flat),
             child_node=_ints(node for _, node in flat),
             ambiguous=np.array([leaf for leaf, e in enumerate(self.leaves) if e.vr == _AMBIGUOUS], np.int32),
+            own_list=_ints(number for _, e in self.entries for number in e.own_lists),
             inner_list=_ints(number for _, e in self.entries for number in sorted(e.lists)),
             list_level=_ints(self.lists.levels),
             list_ambiguous=_ints(int(e.vr == _AMBIGUOUS) for e in self.lists.entries),

@@ -151,11 +151,12 @@ class HeaderReader:
     def _ends_early(self) -> bool:
         """Whether the data set came to its end before what its SOP Class requires (``header.closing``)."""
         sop_class, syntax = self.scanner.take_sop_class(), self.scanner.take_transfer_syntax()
-        return not self.headers_only and ends_early(
+        return ends_early(
             sop_class.strip(b" \0").decode("latin-1"),
             self.scanner.last_tag,
             has_pixel_module=self.scanner.has_pixel_module(),
             transfer_syntax=syntax.strip(b" \0").decode("latin-1"),
+            headers_only=self.headers_only,
         )
 
     def accept(self) -> Outcome | None:
@@ -302,7 +303,11 @@ class HeaderReader:
         if COMPILED:
             return Outcome(status=Status.PARTIAL, code=code, message=message, offset=self.scanner.offset)
         verdict = OK if header.complete else TRUNCATED
-        if verdict == OK and not header.stopped and not self.headers_only and _ends_early_by(header):
+        if (
+            verdict == OK
+            and not header.stopped
+            and ends_early(header.sop_class, header.last_tag, headers_only=self.headers_only)
+        ):
             verdict = ENDS_EARLY
         if verdict == OK:
             return None
@@ -345,10 +350,6 @@ class HeaderReader:
         self._bytes = self.view if buffer is self.buffer else memoryview(buffer)
         self.scanner.use_buffer(buffer)
         self.batch.use_buffer(buffer)
-
-
-def _ends_early_by(header: FallbackHeader) -> bool:
-    return ends_early(header.sop_class, header.last_tag)
 
 
 def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> RawValue:

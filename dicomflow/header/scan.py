@@ -60,6 +60,8 @@ _OFFSET = cython.declare(cython.int, 1)
 _LENGTH = cython.declare(cython.int, 2)
 _VR = cython.declare(cython.int, 3)
 _SCOPE = cython.declare(cython.int, 4)
+_MANY_ROWS = cython.declare(cython.longlong, 1 << 18)
+_MAX_CHARSET = cython.declare(cython.longlong, 1024)  # all defined terms together are shorter
 _ITEM_BITS = cython.declare(cython.int, 32)
 _RECORD = cython.declare(cython.longlong, 12)  # bytes before the charset and the value of an item (``header.items``)
 
@@ -101,7 +103,8 @@ class Scanner:
     entry_tag: cython.uint[::1]
     entry_vr: cython.int[::1]
     entry_leaf: cython.int[::1]
-    entry_list: cython.int[::1]
+    entry_own_lo: cython.int[::1]
+    entry_own_hi: cython.int[::1]
     entry_child_lo: cython.int[::1]
     entry_child_hi: cython.int[::1]
     entry_leaf_lo: cython.int[::1]
@@ -111,6 +114,7 @@ class Scanner:
     child_item: cython.int[::1]
     child_node: cython.int[::1]
     ambiguous: cython.int[::1]
+    own_list: cython.int[::1]
     inner_list: cython.int[::1]
     list_level: cython.int[::1]
     list_ambiguous: cython.int[::1]
@@ -159,7 +163,8 @@ class Scanner:
         self.entry_tag = tables.entry_tag
         self.entry_vr = tables.entry_vr
         self.entry_leaf = tables.entry_leaf
-        self.entry_list = tables.entry_list
+        self.entry_own_lo = tables.entry_own_lo
+        self.entry_own_hi = tables.entry_own_hi
         self.entry_child_lo = tables.entry_child_lo
         self.entry_child_hi = tables.entry_child_hi
         self.entry_leaf_lo = tables.entry_leaf_lo
@@ -169,6 +174,7 @@ class Scanner:
         self.child_item = tables.child_item
         self.child_node = tables.child_node
         self.ambiguous = tables.ambiguous
+        self.own_list = tables.own_list
         self.inner_list = tables.inner_list
         self.list_level = tables.list_level
         self.list_ambiguous = tables.list_ambiguous
@@ -251,6 +257,8 @@ class Scanner:
             self.list_items[leaf] = self.list_from[leaf] = 0
             self.list_last[leaf] = -1
         self.found_count = 0
+        if self.found.shape[0] > _MANY_ROWS:  # one giant header must not cost its memory for ever
+            self.found = np.zeros((256, 5), np.int64)
         self.verdict = _OK
         self.offset = self.needed = self.elements = 0
         self.last_tag = 0
@@ -399,7 +407,8 @@ class Scanner:
                 self.class_length = length
             entry = self._search(tag, self.node_lo[0], self.node_hi[0])
             if entry < self.node_hi[0] and self.entry_tag[entry] == tag:
-                self._hit(entry, value, length, self._vr(pos, flags, entry), False, 0)
+                # file meta information is in the default repertoire, whatever the data set declares (PS3.10 7.1)
+                self._hit(entry, value, length, self._vr(pos, flags, entry), False, -1)
             pos = value + length
 
     @cython.cfunc
@@ -840,8 +849,9 @@ class Scanner:
         scope: cython.int,
     ) -> cython.void:
         leaf: cython.int = self.entry_leaf[entry]
-        if self.entry_list[entry] >= 0:
-            self._hit_in_list(self.entry_list[entry], value, length, vr | (_BIG if big else 0), scope)
+        place: cython.int
+        for place in range(self.entry_own_lo[entry], self.entry_own_hi[entry]):
+            self._hit_in_list(self.own_list[place], value, length, vr | (_BIG if big else 0), scope)
         if leaf < 0:
             return
         if self.hit_length[leaf] >= 0:
@@ -1032,13 +1042,13 @@ class Scanner:
     @cython.cfunc
     def _scope_charset_length(self, row: cython.longlong) -> cython.longlong:
         scope: cython.int = self._charset_scope(cython.cast(cython.int, self.found[row, _SCOPE]))
-        return -1 if scope < 0 else self.scope_length[scope]
+        return -1 if scope < 0 else min(self.scope_length[scope], _MAX_CHARSET)
 
     @cython.cfunc
     def _is_signed(self, scope: cython.int) -> cython.bint:
         while scope > 0 and self.scope_signed[scope] < 0:
             scope = self.scope_parent[scope]
-        return self.scope_signed[scope] > 0
+        return scope >= 0 and self.scope_signed[scope] > 0
 
     # ---- what the header says of itself --------------------------------------------------------------------------
 
