@@ -3,7 +3,9 @@
 import pytest
 
 from dicomflow.errors import Code, Status
+from dicomflow.header import reader as module
 from dicomflow.header.element import Limits
+from dicomflow.header.fallback import ReadBounds, read_with_pydicom
 from dicomflow.header.reader import COMPILED, HeaderReader
 from dicomflow.header.verdict import ENDS_EARLY, NEED_MORE, OUTCOMES, TIMEOUT, TOO_LONG
 from tests.dicom_bytes import DEFLATED_UID, IMPLICIT_UID, STOP, deflated, element, file, sequence_end
@@ -120,3 +122,39 @@ def test_less_than_a_header_asks_for_more(size):
     """Before 140 bytes nothing is said about a file that goes on."""
     one = reader()
     assert one.scan(size, False) == NEED_MORE and one.needed >= 140
+
+
+def test_reading_on_ends_after_max_seconds(monkeypatch):
+    """A storage so slow that reading on takes too long: what was read by then is a partial row."""
+    now = iter(range(0, 1000, 40))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    body = (
+        KEY + element(0x00080060, "CS", b"MR") + element(0x00204000, "UT", bytes(5000)) + element(STOP, "OW", bytes(8))
+    )
+    data = file(body)
+    one = reader(max_seconds=60.0, prefix_bytes=300)
+    verdicts = []
+    for size in (150, 200, 250):
+        one.view[:size] = data[:size]
+        verdicts.append(one.scan(size, False))
+    assert verdicts == [NEED_MORE, NEED_MORE, TIMEOUT]
+    outcome = one.accept()
+    assert (outcome.status, outcome.code, take_row(one)["Modality"].raw) == (Status.PARTIAL, Code.TIMEOUT, b"MR")
+    one.view[:150] = data[:150]
+    assert one.scan(150, False) == NEED_MORE, "the next header has its own time"
+
+
+def test_inflating_ends_after_max_seconds(monkeypatch):
+    """A deflated data set whose header is long: the clock is looked at between two steps."""
+    now = iter(range(0, 1000, 40))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(module, "_FIRST_INFLATE", 64)
+    many = b"".join(element(0x00204000, "LT", bytes([65 + number % 26]) * 40) for number in range(400))
+    outcome = feed(reader(max_seconds=10.0), file(deflated(KEY + many + element(STOP, "OW")), syntax=DEFLATED_UID))
+    assert (outcome.status, outcome.code) == (Status.PARTIAL, Code.TIMEOUT)
+
+
+def test_pydicom_is_given_no_more_time_than_that():
+    """Nor more than it may take."""
+    broken = file(KEY) + bytes(200_000)
+    assert read_with_pydicom(broken, columns_of("Modality"), ReadBounds(200_000, seconds=-1.0)) is None
