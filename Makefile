@@ -8,8 +8,8 @@ VENV := $(BUILD)/$(TAG)
 BIN := $(VENV)/bin
 FILES ?= 10000
 MANY ?= 100000
-# Everything the package is built from; a change installs it anew (and compiles the two hot loops again).
-BUILT_FROM := pyproject.toml dicomflow/header/scan.py dicomflow/header/intern.py
+# Everything the package is built from; a change installs it anew (and compiles the hot loops again).
+BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers check wheel bench notebooks screenshots clean

@@ -3,11 +3,13 @@
 In: bytes, Columns.  Out: distinct raw values by column, and how to type them.  Knows no files, no Parquet, no Dask.
 
     vr         which VRs there are, by what they have in common
-    paths      columns -> tables that the scanner walks
-    scan       walk one header, note where each wanted value lies (compiled)
+    paths      columns -> tables that the scanner walks;  trie: the wanted paths, merged
+    scan       one header: where it begins, how it is encoded (compiled);  scan_walk: its elements;  scan_hits: what was found
     intern     keep each distinct value once (compiled)
     reader     header after header into a batch; asks pydicom where the walk cannot go on;  inflate: deflated data sets
-    values     one raw value -> a typed value and its issues;  charset: text;  vectors: many plain values at once
+    verdict    how a scan can end;  closing: which headers end too early, by their SOP Class
+    decode     the raw value of a column;  values: one value -> typed, with its issues;  charset: text;  items: of each item
+    vectors    many plain values at once
     tree       the whole header as a tree of elements (element, walk), for people and for DICOM JSON (dicom_json)
     fallback   pydicom;  plain: what stands in where nothing was compiled
 """

@@ -12,21 +12,30 @@ too, so its node is merged into theirs: each item has one node.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dicomflow.dictionary import elements_of_group, entry_for_tag, vr_for_tag
+from dicomflow.dictionary import elements_of_group
+from dicomflow.header.trie import (
+    AMBIGUOUS,
+    Entry,
+    Lists,
+    Node,
+    add_path,
+    gather_lists,
+    level_of_all_items,
+    merge_all_items,
+    number_leaves,
+)
 from dicomflow.header.vr import FRAGMENTED_VRS, KNOWN_VRS, LONG_VRS, tabulate_bits
-from dicomflow.schema.column import ALL_ITEMS, MAX_PATH_STEPS, Column, Step
+from dicomflow.schema.column import ALL_ITEMS, MAX_PATH_STEPS, Column
 
 MAX_SCOPES = 16384
 """Data sets of one header that can have a SpecificCharacterSet or PixelRepresentation of their own."""
-
-_AMBIGUOUS = "US or SS"
 
 Ints = npt.NDArray[np.int32]
 
@@ -112,43 +121,21 @@ def make_hits(tables: ScanTables) -> Hits:
     )
 
 
-@dataclass(slots=True)
-class _Entry:
-    """One wanted tag inside a data set: a leaf, a sequence to enter, or both."""
-
-    vr: str
-    leaf: int = -1
-    leaf_lo: int = 0
-    leaf_hi: int = 0
-    own_lists: list[int] = field(default_factory=list)
-    items: dict[int, _Node] = field(default_factory=dict)
-    columns: list[tuple[int, int]] = field(default_factory=list)  # (column, preference)
-    lists: set[int] = field(default_factory=set)  # list leaves below this one
-
-
-@dataclass(slots=True)
-class _Node:
-    """The wanted tags of one data set, keyed by tag and private creator."""
-
-    entries: dict[tuple[int, str], _Entry] = field(default_factory=dict)
-
-
 @lru_cache(maxsize=16)
 def compile_tables(columns: tuple[Column, ...]) -> ScanTables:
     """The scanner's tables for these columns; they are only ever read, so all tasks of a process share them."""
-    root, lists = _Node(), _Lists()
-    wanted: list[list[tuple[_Entry, int]]] = []  # by column: the entry of each path, and its list leaf or -1
-    for index, column in enumerate(columns):
+    root, lists = Node(), Lists()
+    wanted: list[list[tuple[Entry, int]]] = []  # by column: the entry of each path, and its list leaf or -1
+    for column in columns:
         wanted.append([])
-        for preference, path in enumerate(column.paths):
-            entry, level = _add_path(root, path, column.vr), _level_of_all_items(path)
-            if not level:
-                entry.columns.append((index, preference))
+        for path in column.paths:
+            entry, level = add_path(root, path, column.vr), level_of_all_items(path)
+            entry.is_leaf |= not level
             wanted[-1].append((entry, lists.add(entry, level - 1) if level else -1))
-    _merge_all_items(root)
-    leaves: list[_Entry] = []
-    _number_leaves(root, leaves)
-    _gather_lists(root)
+    merge_all_items(root)
+    leaves: list[Entry] = []
+    number_leaves(root, leaves)
+    gather_lists(root)
     column_leaves = [
         () if column.each else tuple(entry.leaf for entry, _ in places)
         for column, places in zip(columns, wanted, strict=True)
@@ -161,99 +148,20 @@ def compile_tables(columns: tuple[Column, ...]) -> ScanTables:
     return _Flattener(leaves, lists).flatten(root, tuple(column_leaves), column_lists)
 
 
-class _Lists:
-    """The list leaves, in the order of the columns."""
-
-    def __init__(self) -> None:
-        self.levels: list[int] = []
-        self.entries: list[_Entry] = []
-
-    def add(self, entry: _Entry, level: int) -> int:
-        """Number this entry's list leaf; ``level`` is that of the data set that holds the sequence."""
-        if not entry.own_lists:
-            entry.own_lists.append(len(self.levels))
-            self.levels.append(level)
-            self.entries.append(entry)
-        return entry.own_lists[0]
-
-
-def _level_of_all_items(path: tuple[Step, ...]) -> int:
-    """Which step of the path is ``[*]``, counted from 1; 0 for none."""
-    return next((place for place, step in enumerate(path, 1) if step.item == ALL_ITEMS), 0)
-
-
-def _add_path(root: _Node, path: tuple[Step, ...], vr: str) -> _Entry:
-    node = root
-    for step in path[:-1]:
-        entry = node.entries.setdefault((step.tag, step.creator or ""), _Entry("SQ"))
-        node = entry.items.setdefault(step.item or 0, _Node())
-    last = path[-1]
-    return node.entries.setdefault((last.tag, last.creator or ""), _Entry(vr if last.creator else _vr(last.tag, vr)))
-
-
-def _merge_all_items(node: _Node) -> None:
-    """What all items are asked for, items that are named are asked for as well."""
-    for entry in node.entries.values():
-        every = entry.items.get(ALL_ITEMS)
-        for item, inner in entry.items.items():
-            if every is not None and item != ALL_ITEMS:
-                _merge(every, inner)
-        for inner in entry.items.values():
-            _merge_all_items(inner)
-
-
-def _merge(source: _Node, target: _Node) -> None:
-    for key, entry in source.entries.items():
-        merged = target.entries.setdefault(key, _Entry(entry.vr))
-        merged.own_lists.extend(number for number in entry.own_lists if number not in merged.own_lists)
-        for item, inner in entry.items.items():
-            _merge(inner, merged.items.setdefault(item, _Node()))
-
-
-def _gather_lists(node: _Node) -> set[int]:
-    """Note at each entry which list leaves are below it; those of the node."""
-    below: set[int] = set()
-    for entry in node.entries.values():
-        for inner in entry.items.values():
-            entry.lists |= _gather_lists(inner)
-        below |= entry.lists | set(entry.own_lists)
-    return below
-
-
-def _vr(tag: int, column_vr: str) -> str:
-    """The VR of bytes that come without one: the column's where the dictionary leaves a choice or knows nothing."""
-    entry = entry_for_tag(tag)
-    if entry is not None and column_vr in ("US", "SS") and {"US", "SS"} <= set(entry.vrs):
-        return _AMBIGUOUS
-    return column_vr if entry is None or column_vr in entry.vrs else vr_for_tag(tag)
-
-
-def _number_leaves(node: _Node, leaves: list[_Entry]) -> None:
-    for key in sorted(node.entries):
-        entry = node.entries[key]
-        if entry.columns:
-            entry.leaf = len(leaves)
-            leaves.append(entry)
-        entry.leaf_lo = len(leaves)
-        for item in sorted(entry.items):
-            _number_leaves(entry.items[item], leaves)
-        entry.leaf_hi = len(leaves)
-
-
 class _Flattener:
     """Lays the trie out in arrays: nodes, then for each its public entries (sorted by tag) and its private ones."""
 
-    def __init__(self, leaves: list[_Entry], lists: _Lists) -> None:
+    def __init__(self, leaves: list[Entry], lists: Lists) -> None:
         self.leaves = leaves
         self.lists = lists
-        self.nodes: list[_Node] = []
-        self.entries: list[tuple[int, _Entry]] = []
+        self.nodes: list[Node] = []
+        self.entries: list[tuple[int, Entry]] = []
         self.public: list[tuple[int, int]] = []
         self.private: list[tuple[int, int]] = []
         self.private_rows: list[tuple[int, str, int]] = []  # tag, creator, entry
 
     def flatten(
-        self, root: _Node, column_leaves: tuple[tuple[int, ...], ...], column_lists: dict[int, tuple[Leaf, ...]]
+        self, root: Node, column_leaves: tuple[tuple[int, ...], ...], column_lists: dict[int, tuple[Leaf, ...]]
     ) -> ScanTables:
         numbers = self._number_nodes(root)
         for node in self.nodes:
@@ -284,11 +192,11 @@ class _Flattener:
             entry_list_hi=list_hi,
             child_item=_ints(item for item, _ in flat),
             child_node=_ints(node for _, node in flat),
-            ambiguous=np.array([leaf for leaf, e in enumerate(self.leaves) if e.vr == _AMBIGUOUS], np.int32),
+            ambiguous=np.array([leaf for leaf, e in enumerate(self.leaves) if e.vr == AMBIGUOUS], np.int32),
             own_list=_ints(number for _, e in self.entries for number in e.own_lists),
             inner_list=_ints(number for _, e in self.entries for number in sorted(e.lists)),
             list_level=_ints(self.lists.levels),
-            list_ambiguous=_ints(int(e.vr == _AMBIGUOUS) for e in self.lists.entries),
+            list_ambiguous=_ints(int(e.vr == AMBIGUOUS) for e in self.lists.entries),
             private_lo=_ints(lo for lo, _ in self.private),
             private_hi=_ints(hi for _, hi in self.private),
             private_group=_ints(tag >> 16 for tag, _, _ in self.private_rows),
@@ -306,13 +214,13 @@ class _Flattener:
             column_lists=column_lists,
         )
 
-    def _number_nodes(self, root: _Node) -> dict[int, int]:
+    def _number_nodes(self, root: Node) -> dict[int, int]:
         self.nodes = [root]
         for node in self.nodes:  # grows while it is walked: breadth first
             self.nodes.extend(inner for entry in node.entries.values() for inner in entry.items.values())
         return {id(node): number for number, node in enumerate(self.nodes)}
 
-    def _add_entries(self, node: _Node) -> None:
+    def _add_entries(self, node: Node) -> None:
         keys = sorted(node.entries)
         start = len(self.entries)
         self.entries.extend((tag, node.entries[tag, creator]) for tag, creator in keys if not creator)
@@ -325,7 +233,7 @@ class _Flattener:
         self.private.append((start, len(self.private_rows)))
 
 
-def _all_items_last(child: tuple[int, _Node]) -> tuple[bool, int]:
+def _all_items_last(child: tuple[int, Node]) -> tuple[bool, int]:
     return child[0] == ALL_ITEMS, child[0]
 
 
@@ -336,7 +244,7 @@ def _bounds(sizes: list[int]) -> tuple[Ints, Ints]:
 
 
 def _vr_number(vr: str) -> int:
-    return 0 if vr == _AMBIGUOUS else ord(vr[0]) << 8 | ord(vr[1])
+    return 0 if vr == AMBIGUOUS else ord(vr[0]) << 8 | ord(vr[1])
 
 
 def _ints(values: object) -> Ints:

@@ -1,0 +1,375 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, initializedcheck=False, cdivision=True
+"""What a scan finds: where the wanted values lie, in which data set, and which of them belong to a list.  Compiled with Cython.
+
+In: entries of the trie and the places of their values, as the walk meets them (``scan_walk``).  Out: ``Hits`` filled, and the
+values of lists packed (``header.items``).  Knows the tables of wanted paths; not how elements are laid out.
+
+A *scope* is a data set with a SpecificCharacterSet or PixelRepresentation of its own (PS3.5 7.5.3).  The declarations of what is
+C here are in ``scan_hits.pxd``.
+"""
+
+import cython
+import numpy as np
+from cython.cimports.dicomflow.header.scan_hits import BIG_ENDIAN, VR_UN
+from cython.cimports.libc.string import memcmp, memcpy
+
+_VR_US = cython.declare(cython.int, 0x5553)
+_VR_SS = cython.declare(cython.int, 0x5353)
+
+# columns of ``found``: which list leaf and item, where the value lies, its VR, its scope
+_WHICH = cython.declare(cython.int, 0)
+_OFFSET = cython.declare(cython.int, 1)
+_LENGTH = cython.declare(cython.int, 2)
+_VR = cython.declare(cython.int, 3)
+_SCOPE = cython.declare(cython.int, 4)
+_ITEM_BITS = cython.declare(cython.int, 32)
+_FEW_ROWS = cython.declare(cython.longlong, 256)
+_MANY_ROWS = cython.declare(cython.longlong, 1 << 18)
+_MAX_CHARSET = cython.declare(cython.longlong, 1024)  # all defined terms together are shorter
+_RECORD = cython.declare(cython.longlong, 12)  # bytes before the charset and the value of an item (``header.items``)
+
+
+@cython.cclass
+class HitNotes:
+    """Where wanted values lie: one place per leaf, and a growing table for the leaves of lists."""
+
+    def __init__(self, tables, hits):
+        self.entry_vr = tables.entry_vr
+        self.entry_leaf = tables.entry_leaf
+        self.entry_own_lo = tables.entry_own_lo
+        self.entry_own_hi = tables.entry_own_hi
+        self.entry_leaf_lo = tables.entry_leaf_lo
+        self.entry_leaf_hi = tables.entry_leaf_hi
+        self.entry_list_lo = tables.entry_list_lo
+        self.entry_list_hi = tables.entry_list_hi
+        self.ambiguous = tables.ambiguous
+        self.own_list = tables.own_list
+        self.inner_list = tables.inner_list
+        self.list_level = tables.list_level
+        self.list_ambiguous = tables.list_ambiguous
+        self.found = np.zeros((_FEW_ROWS, 5), np.int64)
+        self.list_from = np.zeros(max(1, tables.lists), np.int64)
+        self.list_last = np.zeros(max(1, tables.lists), np.int64)
+        self.list_items = np.zeros(max(1, tables.lists), np.int64)
+        self.item_at = np.zeros(hits.owners.shape[0] + 1, np.int64)
+        self.private_lo = tables.private_lo
+        self.private_hi = tables.private_hi
+        self.private_group = tables.private_group
+        self.private_low = tables.private_low
+        self.private_creator = tables.private_creator
+        self.private_entry = tables.private_entry
+        self.creators = list(tables.creators)
+        self.owners = hits.owners
+        self.group_slot = tables.group_slot
+        self.hit_offset = hits.offset
+        self.hit_length = hits.length
+        self.hit_vr = hits.vr
+        self.hit_scope = hits.scope
+        self.hit_twice = hits.twice
+        self.scope_parent = hits.scope_parent
+        self.scope_offset = hits.scope_offset
+        self.scope_length = hits.scope_length
+        self.scope_signed = hits.scope_signed
+        self.use_buffer(bytearray(8))
+
+    def use_buffer(self, buffer):
+        """Scan this writable buffer from now on (it is never written to)."""
+        self.buf = buffer
+
+    @cython.cfunc
+    def _reset_hits(self) -> cython.void:
+        leaf: cython.int
+        for leaf in range(self.hit_length.shape[0]):
+            self.hit_length[leaf] = -1
+            self.hit_twice[leaf] = 0
+        for leaf in range(self.list_items.shape[0]):
+            self.list_items[leaf] = self.list_from[leaf] = 0
+            self.list_last[leaf] = -1
+        self.found_count = 0
+        if self.found.shape[0] > _MANY_ROWS:  # one giant header must not cost its memory for ever
+            self.found = np.zeros((_FEW_ROWS, 5), np.int64)
+        self.repeated = False
+        self.scopes = 1
+        self.scope_parent[0] = -1
+        self.scope_length[0] = -1
+        self.scope_signed[0] = -1
+
+    @cython.cfunc
+    @cython.inline
+    def _hit(
+        self,
+        entry: cython.int,
+        value: cython.longlong,
+        length: cython.longlong,
+        vr: cython.int,
+        big: cython.bint,
+        scope: cython.int,
+    ) -> cython.void:
+        leaf: cython.int = self.entry_leaf[entry]
+        place: cython.int
+        for place in range(self.entry_own_lo[entry], self.entry_own_hi[entry]):
+            self._hit_in_list(self.own_list[place], value, length, vr | (BIG_ENDIAN if big else 0), scope)
+        if leaf < 0:
+            return
+        if self.hit_length[leaf] >= 0:
+            self.hit_twice[leaf] = 1
+        if self.hit_twice[leaf]:
+            self.repeated = True
+        self.hit_offset[leaf] = value
+        self.hit_length[leaf] = length
+        self.hit_vr[leaf] = vr | (BIG_ENDIAN if big else 0)
+        self.hit_scope[leaf] = scope
+
+    @cython.cfunc
+    def _forget_inner(self, found: cython.int, level: cython.int) -> cython.void:
+        """A sequence that is there again replaces what it held before; a broken one holds nothing."""
+        leaf: cython.int
+        place: cython.int
+        for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
+            if self.hit_length[leaf] >= 0:
+                self.hit_length[leaf] = -1
+                self.hit_twice[leaf] = 1
+        for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
+            leaf = self.inner_list[place]
+            if self.list_level[leaf] < level:  # inside one item of the list's sequence: only this item is empty again
+                if self.list_last[leaf] >= 0 and self.found[self.list_last[leaf], _WHICH] == self._which(leaf):
+                    self._hit_in_list(leaf, 0, -1, 0, 0)
+            else:
+                self.list_from[leaf] = self.found_count
+                self.list_items[leaf] = 0
+
+    @cython.cfunc
+    def _is(self, offset: cython.longlong, length: cython.longlong, text: bytes) -> cython.bint:
+        """True if the value, its padding stripped, is ``text``."""
+        chars: cython.p_char = text
+        wanted: cython.longlong = len(text)
+        if offset + length > self.size:
+            return False
+        while length > 0 and (self.buf[offset + length - 1] == 0 or self.buf[offset + length - 1] == 32):
+            length -= 1
+        while length > 0 and (self.buf[offset] == 0 or self.buf[offset] == 32):
+            offset += 1
+            length -= 1
+        if length != wanted:
+            return False
+        return memcmp(cython.address(self.buf[offset]), chars, wanted) == 0
+
+    # ---- scopes --------------------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _new_scope(self, parent: cython.int) -> cython.int:
+        """A data set with a SpecificCharacterSet of its own, or its parent's; -1 if there are too many."""
+        if self.scopes >= self.scope_parent.shape[0]:
+            return -1
+        self.scope_parent[self.scopes] = parent
+        self.scope_length[self.scopes] = -1
+        self.scope_signed[self.scopes] = -1
+        self.scopes += 1
+        return self.scopes - 1
+
+    @cython.cfunc
+    def _close_scope(
+        self, scope: cython.int, parent: cython.int, found: cython.int, before: cython.longlong
+    ) -> cython.void:
+        """Give a scope back that has nothing of its own: a sequence may have more items than there are scopes."""
+        leaf: cython.int
+        row: cython.longlong
+        if scope != self.scopes - 1 or self.scope_length[scope] >= 0 or self.scope_signed[scope] >= 0:
+            return
+        self.scopes -= 1
+        for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
+            if self.hit_scope[leaf] == scope:
+                self.hit_scope[leaf] = parent
+        for row in range(before, self.found_count):
+            if self.found[row, _SCOPE] == scope:
+                self.found[row, _SCOPE] = parent
+
+    @cython.cfunc
+    def _charset_scope(self, scope: cython.int) -> cython.int:
+        """The data set whose SpecificCharacterSet is in force (PS3.5 7.5.3); -1 where there is none."""
+        while scope >= 0 and self.scope_length[scope] < 0:
+            scope = self.scope_parent[scope]
+        return scope
+
+    @cython.cfunc
+    def _is_signed(self, scope: cython.int) -> cython.bint:
+        while scope > 0 and self.scope_signed[scope] < 0:
+            scope = self.scope_parent[scope]
+        return scope >= 0 and self.scope_signed[scope] > 0
+
+    @cython.cfunc
+    def _resolve_ambiguous(self) -> cython.void:
+        """US or SS, where the file does not say: PixelRepresentation in force decides (PS3.5 A.1)."""
+        place: cython.int
+        leaf: cython.int
+        vr: cython.int
+        for place in range(self.ambiguous.shape[0]):
+            leaf = self.ambiguous[place]
+            vr = self.hit_vr[leaf] & 0xFFFF
+            if self.hit_length[leaf] < 0 or (vr != VR_UN and vr != 0):
+                continue
+            self.hit_vr[leaf] = _VR_SS if self._is_signed(self.hit_scope[leaf]) else _VR_US
+
+    # ---- lists: a value of each item -----------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _hit_in_list(
+        self,
+        number: cython.int,
+        value: cython.longlong,
+        length: cython.longlong,
+        vr: cython.int,
+        scope: cython.int,
+    ) -> cython.void:
+        """Note a value of the item that is walked at the level of the list's sequence."""
+        row: cython.longlong = self.found_count
+        if row >= self.found.shape[0]:
+            grown = np.zeros((2 * row, 5), np.int64)
+            grown[:row] = self.found[:row]
+            self.found = grown
+        self.found[row, _WHICH] = self._which(number)
+        self.found[row, _OFFSET] = value
+        self.found[row, _LENGTH] = length
+        self.found[row, _VR] = vr
+        self.found[row, _SCOPE] = scope
+        self.found_count = row + 1
+        self.list_last[number] = row
+
+    @cython.cfunc
+    @cython.inline
+    def _which(self, number: cython.int) -> cython.longlong:
+        """A list leaf and the item that is walked at its level, as one number."""
+        return (cython.cast(cython.longlong, number) << _ITEM_BITS) | self.item_at[self.list_level[number]]
+
+    @cython.cfunc
+    def _count_items(self, found: cython.int, level: cython.int, items: cython.int) -> cython.void:
+        """A sequence came to its end: its lists have so many places."""
+        place: cython.int
+        for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
+            if self.list_level[self.inner_list[place]] == level:
+                self.list_items[self.inner_list[place]] = items
+
+    def take_list(self, number: cython.int, max_bytes: cython.longlong):
+        """The values of a list leaf, packed as ``header.items`` reads them, and whether an item had more than one.
+
+        None where no item has a value; None for the values where they would take more than ``max_bytes``.
+        """
+        items: cython.longlong = self.list_items[number]
+        rows_array = np.full(max(1, items), -1, np.int64)
+        rows: cython.longlong[::1] = rows_array
+        row: cython.longlong
+        item: cython.longlong
+        total: cython.longlong = _RECORD * items
+        repeated: cython.bint = self.list_from[number] > 0
+        some: cython.bint = False
+        for row in range(self.list_from[number], self.found_count):
+            item = self.found[row, _WHICH] & 0xFFFFFFFF
+            if self.found[row, _WHICH] >> _ITEM_BITS == number and item < items:
+                repeated |= rows[item] >= 0
+                rows[item] = row
+        for item in range(items):
+            if rows[item] >= 0 and self.found[rows[item], _LENGTH] < 0:
+                rows[item] = -1
+            if rows[item] >= 0:
+                some |= self.found[rows[item], _LENGTH] > 0
+                total += self.found[rows[item], _LENGTH] + max(0, self._scope_charset_length(rows[item]))
+        if not some:
+            return None
+        if total > max_bytes:
+            return None, repeated
+        packed = bytearray(total)
+        out: cython.uchar[::1] = packed
+        pos: cython.longlong = 0
+        for item in range(items):
+            pos = self._pack(out, pos, rows[item], number)
+        return packed, repeated
+
+    @cython.cfunc
+    def _scope_charset_length(self, row: cython.longlong) -> cython.longlong:
+        scope: cython.int = self._charset_scope(cython.cast(cython.int, self.found[row, _SCOPE]))
+        return -1 if scope < 0 else min(self.scope_length[scope], _MAX_CHARSET)
+
+    @cython.cfunc
+    def _pack(
+        self, out: cython.uchar[::1], pos: cython.longlong, row: cython.longlong, number: cython.int
+    ) -> cython.longlong:
+        """One item: u32 length, u32 VR and byte order, u32 length of the charset, charset, value."""
+        length: cython.longlong
+        charset: cython.longlong
+        scope: cython.int
+        vr: cython.int
+        if row < 0:
+            self._put(out, pos, 0xFFFFFFFF, 0, 0xFFFFFFFF)
+            return pos + _RECORD
+        length = self.found[row, _LENGTH]
+        vr = cython.cast(cython.int, self.found[row, _VR])
+        scope = cython.cast(cython.int, self.found[row, _SCOPE])
+        if self.list_ambiguous[number] and ((vr & 0xFFFF) == 0 or (vr & 0xFFFF) == VR_UN):
+            vr = _VR_SS if self._is_signed(scope) else _VR_US
+        charset = self._scope_charset_length(row)
+        self._put(
+            out,
+            pos,
+            cython.cast(cython.uint, length),
+            cython.cast(cython.uint, vr),
+            0xFFFFFFFF if charset < 0 else cython.cast(cython.uint, charset),
+        )
+        pos += _RECORD
+        if charset > 0:
+            scope = self._charset_scope(scope)
+            memcpy(cython.address(out[pos]), cython.address(self.buf[self.scope_offset[scope]]), charset)
+            pos += charset
+        if length > 0:
+            memcpy(cython.address(out[pos]), cython.address(self.buf[self.found[row, _OFFSET]]), length)
+        return pos + length
+
+    @cython.cfunc
+    def _put(
+        self, out: cython.uchar[::1], pos: cython.longlong, first: cython.uint, second: cython.uint, third: cython.uint
+    ) -> cython.void:
+        """Three numbers, little endian."""
+        place: cython.int
+        for place in range(4):
+            out[pos + place] = (first >> (8 * place)) & 0xFF
+            out[pos + 4 + place] = (second >> (8 * place)) & 0xFF
+            out[pos + 8 + place] = (third >> (8 * place)) & 0xFF
+
+    # ---- private elements ----------------------------------------------------------------------------------------
+
+    @cython.cfunc
+    def _forget_owners(self, level: cython.int) -> cython.void:
+        group: cython.int
+        block: cython.int
+        for group in range(self.owners.shape[1]):
+            for block in range(256):
+                self.owners[level, group, block] = -1
+
+    @cython.cfunc
+    def _private(
+        self,
+        node: cython.int,
+        level: cython.int,
+        tag: cython.uint,
+        value: cython.longlong,
+        length: cython.longlong,
+    ) -> cython.int:
+        """Note who owns a private block, or find the entry of a private element (PS3.5 7.8.1); -1 if not wanted."""
+        group: cython.int = tag >> 16
+        low: cython.int = tag & 0xFF
+        block: cython.int = (tag >> 8) & 0xFF
+        row: cython.int
+        slot: cython.int
+        owner: cython.int = -1
+        creator: bytes
+        for row in range(self.private_lo[node], self.private_hi[node]):
+            if self.private_group[row] != group:
+                continue
+            slot = self.group_slot[row]
+            if block == 0:
+                creator = self.creators[self.private_creator[row]]
+                if low >= 0x10 and owner < 0 and self._is(value, length, creator):
+                    owner = self.private_creator[row]
+                self.owners[level, slot, low] = owner  # a block has one owner: the one named last
+            elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:
+                return self.private_entry[row]
+        return -1
