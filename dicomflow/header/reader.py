@@ -189,14 +189,15 @@ class HeaderReader:
     def remarks(self) -> list[Issue]:
         """Issues of the header as a whole: encoded otherwise than declared, repeated tags, a borrowed key."""
         if self.by_pydicom:
-            return [Issue(self.columns[0].name, IssueCode.UID_FROM_FILE_META, "")] if self._borrowed_key else []
-        found = []
+            repeated: list[str] = []  # pydicom does not say
+        else:
+            self._borrowed_key = bool(self.batch.chosen[0] > 0)
+            repeated = self._repeated_columns() if self.scanner.repeated or self._repeated_lists else []
+        found = [Issue(name, IssueCode.REPEATED_TAG, "") for name in repeated]
         if self.scanner.syntax_differs:
-            found.append(Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, ""))
-        if self.batch.chosen[0] > 0:
+            found.insert(0, Issue("TransferSyntaxUID", IssueCode.TRANSFER_SYNTAX, ""))
+        if self._borrowed_key:
             found.append(Issue(self.columns[0].name, IssueCode.UID_FROM_FILE_META, ""))
-        if self.scanner.repeated or self._repeated_lists:
-            found.extend(Issue(name, IssueCode.REPEATED_TAG, "") for name in self._repeated_columns())
         return found
 
     def _repeated_columns(self) -> list[str]:
@@ -297,7 +298,7 @@ class HeaderReader:
             status, code, message = OUTCOMES[DICOMDIR]
             return Outcome(status=status, code=code, message=message)
         self.by_pydicom, self._borrowed_key = True, header.borrowed_key
-        self.has_remarks = header.borrowed_key
+        self.has_remarks = header.borrowed_key or self.scanner.syntax_differs
         self._stop = header.stop
         self.batch.add_values(header.values)
         if COMPILED:

@@ -30,6 +30,7 @@ cdef class HitNotes:
     cdef int[::1] private_entry
     cdef list creators
     cdef int[:, :, ::1] owners
+    cdef unsigned char[::1] owned  # by level: whether any block has an owner
     cdef int[::1] group_slot
     cdef long long[::1] hit_offset
     cdef long long[::1] hit_length

@@ -60,6 +60,7 @@ class HitNotes:
         self.private_entry = tables.private_entry
         self.creators = list(tables.creators)
         self.owners = hits.owners
+        self.owned = bytearray(hits.owners.shape[0])
         self.group_slot = tables.group_slot
         self.hit_offset = hits.offset
         self.hit_length = hits.length
@@ -340,6 +341,9 @@ class HitNotes:
     def _forget_owners(self, level: cython.int) -> cython.void:
         group: cython.int
         block: cython.int
+        if not self.owned[level]:
+            return
+        self.owned[level] = 0
         for group in range(self.owners.shape[1]):
             for block in range(256):
                 self.owners[level, group, block] = -1
@@ -369,6 +373,7 @@ class HitNotes:
                 creator = self.creators[self.private_creator[row]]
                 if low >= 0x10 and owner < 0 and self._is(value, length, creator):
                     owner = self.private_creator[row]
+                self.owned[level] = 1
                 self.owners[level, slot, low] = owner  # a block has one owner: the one named last
             elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:
                 return self.private_entry[row]
