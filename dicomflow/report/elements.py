@@ -163,6 +163,8 @@ def _format_value(value: object) -> tuple[str, bool]:
 def _format_one(value: object) -> str:
     if value is None:
         return NULL
+    if isinstance(value, list):  # of a column with [*]
+        return f"[{', '.join(_format_one(one) for one in value[:_MAX_LIST])}]"
     if isinstance(value, dt.date | dt.time):  # a datetime is a date
         return value.isoformat(" ") if isinstance(value, dt.datetime) else value.isoformat()
     return harmless(str(value)[:MAX_VALUE])
