@@ -234,7 +234,7 @@ class Interner:
     @cython.inline
     def _kinds(self, vr: cython.int) -> cython.int:
         place: cython.int = (((vr >> 8) & 0xFF) - 65) * 26 + (vr & 0xFF) - 65
-        return self.vr_kinds[place] if 0 <= place < 676 else 0
+        return self.vr_kinds[place] if 0 <= place < 676 else _CHARSET
 
     @cython.cfunc
     @cython.inline

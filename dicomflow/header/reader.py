@@ -34,7 +34,7 @@ from dicomflow.header.verdict import (
     TRUNCATED,
     UNSUPPORTED,
 )
-from dicomflow.header.vr import CHARSET_VRS, STRING_VRS, tabulate_bits
+from dicomflow.header.vr import CHARSET_VRS, KNOWN_VRS, STRING_VRS, tabulate_bits
 from dicomflow.model import Issue, Outcome, RawValue
 from dicomflow.schema.column import Column
 
@@ -201,16 +201,13 @@ class HeaderReader:
         return found
 
     def _repeated_columns(self) -> list[str]:
-        return [
-            column.name
-            for index, column in enumerate(self.columns)
-            if index in self._repeated_lists
-            or (
-                (leaves := self.tables.column_leaves[index])
-                and (place := self.batch.chosen[index]) >= 0
-                and self.hits.twice[leaves[place]]
-            )
-        ]
+        return [column.name for index, column in enumerate(self.columns) if self._is_repeated(index)]
+
+    def _is_repeated(self, index: int) -> bool:
+        """Whether the path that was taken, or one before it, has a tag that occurs more than once; its last may be empty."""
+        leaves, place = self.tables.column_leaves[index], int(self.batch.chosen[index])
+        looked_at = leaves if place < 0 else leaves[: place + 1]
+        return index in self._repeated_lists or any(self.hits.twice[leaf] for leaf in looked_at)
 
     def _has_row(self) -> bool:
         """Add the row if it has a key, and remember whether the key is a borrowed one."""
@@ -361,5 +358,6 @@ def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> Raw
 
 @lru_cache(maxsize=1)
 def _vr_kinds() -> npt.NDArray[np.uint8]:
-    """1 text, 2 depends on SpecificCharacterSet, as the bytes of UN may."""
-    return tabulate_bits({1: STRING_VRS, 2: CHARSET_VRS | {"UN"}})
+    """1 text, 2 depends on SpecificCharacterSet, as the bytes of UN and of a VR that nobody knows may."""
+    pairs = {chr(first) + chr(second) for first in range(65, 91) for second in range(65, 91)}
+    return tabulate_bits({1: STRING_VRS, 2: CHARSET_VRS | {"UN"} | (pairs - KNOWN_VRS)})

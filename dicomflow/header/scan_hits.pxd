@@ -54,7 +54,7 @@ cdef class HitNotes:
     cdef void _hit_in_list(self, int number, long long value, long long length, int vr, int scope)
     cdef long long _which(self, int number)
     cdef void _count_items(self, int found, int level, int items)
-    cdef void _forget_inner(self, int found, int level)
+    cdef void _forget_inner(self, int found, int level, bint repeated)
     cdef long long _pack(self, unsigned char[::1] out, long long pos, long long row, int number)
     cdef void _put(self, unsigned char[::1] out, long long pos, unsigned int first, unsigned int second, unsigned int third)
     cdef long long _scope_charset_length(self, long long row)

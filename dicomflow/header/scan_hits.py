@@ -122,14 +122,16 @@ class HitNotes:
         self.hit_scope[leaf] = scope
 
     @cython.cfunc
-    def _forget_inner(self, found: cython.int, level: cython.int) -> cython.void:
-        """A sequence that is there again replaces what it held before; a broken one holds nothing."""
+    def _forget_inner(self, found: cython.int, level: cython.int, repeated: cython.bint) -> cython.void:
+        """A sequence that is there again (``repeated``) replaces what it held before; a broken one holds nothing."""
         leaf: cython.int
         place: cython.int
         for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
             if self.hit_length[leaf] >= 0:
                 self.hit_length[leaf] = -1
-                self.hit_twice[leaf] = 1
+                if repeated:
+                    self.hit_twice[leaf] = 1
+                    self.repeated = True
         for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
             leaf = self.inner_list[place]
             if self.list_level[leaf] < level:  # inside one item of the list's sequence: only this item is empty again

@@ -68,3 +68,4 @@ cdef class ElementWalk(HitNotes):
     cdef unsigned int _u16(self, long long pos, bint big)
     cdef unsigned int _u32(self, long long pos, bint big)
     cdef int _flags(self, long long pos)
+    cdef bint _is_placeholder(self, long long pos)

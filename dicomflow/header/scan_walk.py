@@ -147,6 +147,8 @@ class ElementWalk(HitNotes):
                 second = cython.cast(cython.uint, at[5]) - 65
                 if first < 26 and second < 26:
                     flags = self.vr_flags[first * 26 + second]
+                elif self._is_placeholder(start + 4):
+                    flags = 0
             if flags < 0:  # implicit VR; or no VR in an explicit data set: this element was written as implicit
                 raw_length = self._u32(start + 4, big)
             elif flags & LONG_VR:
@@ -204,7 +206,7 @@ class ElementWalk(HitNotes):
                 continue
             self._hit(found, value, length, self._vr(start, flags, found), big, scope)
             if self.entry_child_lo[found] < self.entry_child_hi[found]:
-                self._forget_inner(found, level)
+                self._forget_inner(found, level, True)
                 if length == 0 or (flags >= 0 and not (flags & ITEMS_VR)):
                     continue
                 if self._items(value, pos, found, level, depth, implicit, big, flags, scope) < 0:
@@ -239,7 +241,7 @@ class ElementWalk(HitNotes):
             self.fault = self.verdict
             self.fault_offset = self.offset
         self.verdict = OK
-        self._forget_inner(found, level)
+        self._forget_inner(found, level, False)
         return True
 
     @cython.cfunc
@@ -260,7 +262,7 @@ class ElementWalk(HitNotes):
         pos: cython.longlong
         vr: cython.int
         if found >= 0:
-            self._forget_inner(found, level)
+            self._forget_inner(found, level, True)
         pos = self._items(value, end, found, level, depth, implicit, big, flags, scope)
         if pos >= 0 and found >= 0:
             vr = self._vr(start, flags, found)
@@ -414,12 +416,17 @@ class ElementWalk(HitNotes):
     @cython.cfunc
     @cython.inline
     def _flags(self, pos: cython.longlong) -> cython.int:
-        """Flags of the VR at ``pos``; 0 for two capitals that are no VR, -1 if these are not two capitals."""
+        """Flags of the VR at ``pos``; 0 for letters that are no VR, -1 if these are no letters but a length."""
         a: cython.int = cython.cast(cython.int, self.buf[pos]) - 65
         b: cython.int = cython.cast(cython.int, self.buf[pos + 1]) - 65
         if a < 0 or a > 25 or b < 0 or b > 25:
-            return -1
+            return 0 if self._is_placeholder(pos) else -1
         return self.vr_flags[a * 26 + b]
+
+    @cython.cfunc
+    def _is_placeholder(self, pos: cython.longlong) -> cython.bint:
+        """Whether ``??`` or two spaces stand for a VR, which some writers put where they know none; a 16-bit length follows."""
+        return self.buf[pos] == self.buf[pos + 1] and (self.buf[pos] == 63 or self.buf[pos] == 32)
 
     @cython.cfunc
     @cython.inline

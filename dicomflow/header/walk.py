@@ -228,6 +228,8 @@ def layout_vr(head: Found) -> str:
 
 
 def vr_at(data: bytes, pos: int) -> str:
-    """The VR letters of the element at ``pos``; "" where there are no two capitals."""
+    """The VR letters of the element at ``pos``; "" where there are no two capitals (nor ``??`` or spaces in their place)."""
     letters = data[pos + 4 : pos + 6]
+    if letters in (b"??", b"  "):
+        return letters.decode("ascii")
     return letters.decode("ascii") if len(letters) == 2 and letters.isalpha() and letters.isupper() else ""
