@@ -1,0 +1,66 @@
+"""Every column of every file equals what pydicom reads: the ``standard`` profile, and all attributes that occur."""
+
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from dicomflow.dictionary import entry_for_keyword
+from dicomflow.read import read_headers
+from dicomflow.schema.column import ARROW_TYPES
+from dicomflow.schema.profile import load_profile
+from tests.oracle.columns import row_differences, sequence_differences
+from tests.oracle.files import all_keywords, chunks, quietly, see
+
+NO_ROW = frozenset({"1.2.840.10008.1.3.10"})
+
+ONLY_WE_READ = {
+    # Big-endian with items of undefined length: pydicom looks for the delimiters in little endian.
+    "GH177_D_CLUNIE_CT1_IVRLE_BigEndian_undefined_length.dcm",
+}
+NOT_YET = {"dBdt"}
+"""Keywords that ``schema.column`` does not take for one."""
+
+
+def differences(chunk: tuple[Path, ...], columns: str) -> list[str]:
+    """Where the rows of these files differ from pydicom."""
+    profile, found = load_profile(columns), []
+    rows = {row["source_uri"]: row for row in read_headers(chunk, columns=columns, errors="skip").to_pylist()}
+    for path in chunk:
+        sight, row = see(path), rows.get(str(path))
+        if row is None:
+            found += [] if _gives_no_row(path) else [f"{path.name}: no row"]
+        elif sight.dataset is None:
+            found += [] if path.name in ONLY_WE_READ else [f"{path.name}: only we read it"]
+        else:
+            found += [f"{path.name}: {one}" for one in row_differences(row, sight.dataset, profile.columns)]
+            found += [f"{path.name}: {one}" for one in sequence_differences(row, sight, profile.columns)]
+    return found
+
+
+def _gives_no_row(path: Path) -> bool:
+    """Pydicom has no SOP Instance UID of it, but by force; or it is a DICOMDIR, which is no instance."""
+    dataset = quietly(lambda: pydicom.dcmread(path, stop_before_pixels=True))
+    if dataset is None or "DirectoryRecordSequence" in dataset:
+        return True
+    return not dataset.get("SOPInstanceUID") and not dataset.file_meta.get("MediaStorageSOPInstanceUID")
+
+
+@pytest.mark.parametrize("chunk", chunks(), ids=lambda chunk: chunk[0].name)
+def test_the_standard_columns_equal_pydicom(chunk):
+    """No difference but those that a rule of the standard or an issue explains."""
+    assert differences(chunk, "standard") == []
+
+
+@pytest.mark.parametrize("chunk", chunks(), ids=lambda chunk: chunk[0].name)
+def test_all_attributes_equal_pydicom(chunk, tmp_path):
+    """The same for each attribute of the dictionary that occurs in any of the files, sequences as JSON."""
+    profile = tmp_path / "all.yaml"
+    profile.write_text("profile: all\ncolumns:\n" + "".join(f"  - {name}\n" for name in all_keywords() if is_column(name)))
+    assert differences(chunk, str(profile)) == []
+
+
+def is_column(keyword: str) -> bool:
+    """Bulk data is no column, nor is an attribute of a repeating group (60xx): its keyword says not which."""
+    entry = entry_for_keyword(keyword)
+    return entry is not None and entry.vrs[0] in ARROW_TYPES and keyword not in NOT_YET
