@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
+_SIZES = {"US": 2, "UL": 4}
+"""Bytes of the numbers that pydicom decodes for itself."""
 
 
 class FallbackHeader(NamedTuple):
@@ -163,8 +165,8 @@ def _bytes(element: DataElement | RawDataElement) -> bytes | None:
         return bytes(value or b"")
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, int) and element.VR == "US":  # PixelRepresentation; ``_raw_value`` calls it little endian
-        return value.to_bytes(2, "little")
+    if isinstance(value, int) and element.VR in _SIZES:  # such as PixelRepresentation; ``_raw_value`` says little endian
+        return value.to_bytes(_SIZES[element.VR], "little")
     if isinstance(value, MutableSequence) and all(isinstance(one, str) for one in value):
         return "\\".join(value).encode()
     return value if isinstance(value, bytes) else None

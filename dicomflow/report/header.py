@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, HeaderError, IssueCode, Status
+from dicomflow.header.dicom_json import decode_sequence
 from dicomflow.header.element import MAX_DEPTH, STOP_TAG, Header, Limits
 from dicomflow.header.reader import NEED_MORE, HeaderReader, raw_value
 from dicomflow.header.tree import read_tree
@@ -194,7 +195,7 @@ def _decode_column(reader: HeaderReader, index: int, column: Column) -> Decoded:
     """The one value of a column of a batch of one."""
     offsets, data, contexts = reader.batch.take_column(index)
     value = raw_value(bytes(data[offsets[0] : offsets[1]]), int(contexts[0]), reader.batch.charsets)
-    return decode_value(value, column.vr, column.many)
+    return decode_sequence(value) if column.vr == "SQ" else decode_value(value, column.vr, column.many)
 
 
 # ---- the careful reader: all elements --------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def _read_tree(file: _File, limits: Limits) -> Header:
 def _is_final(header: Header, data: bytes) -> bool:
     """Whether more bytes would not change the tree: a fault that is none of a cut, or the stop tag in sight."""
     outcome = header.outcome
-    if outcome.status in (Status.OK, Status.SKIPPED):  # of a DICOMDIR too, whose records may be longer than the first read
+    if outcome.status in (Status.OK, Status.SKIPPED):  # SKIPPED, a DICOMDIR, says nothing of where its records end
         return header.deflated or _at_stop_tag(header, data)
     return outcome.code not in (Code.TRUNCATED, Code.UNREADABLE_HEADER, Code.INFLATE_ERROR)
 

@@ -123,6 +123,8 @@ def _number(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _integer(item: Any) -> int:
+    if isinstance(item, float) and not item.is_integer():
+        raise ValueError("a fraction")
     return int(pydicom.valuerep.IS(item)) if isinstance(item, str) else int(item)
 
 

@@ -41,6 +41,7 @@ def chunks() -> list[tuple[Path, ...]]:
     return [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
 
 
+@lru_cache(maxsize=CHUNK)
 def see(path: Path) -> Sight:
     """Read one file."""
     data = path.read_bytes()

@@ -26,7 +26,7 @@ RAISES = "raises"
 def pydicom_model(dataset: Dataset) -> Model:
     """``Dataset.to_json_dict()``; where that raises, the same element by element."""
     whole = quietly(dataset.to_json_dict)
-    return whole if whole is not None else {f"{tag:08X}": pydicom_element(dataset, tag) for tag in dataset.keys()}
+    return whole if whole is not None else {f"{tag:08X}": pydicom_element(dataset, tag) for tag in list(dataset.keys())}
 
 
 def pydicom_element(dataset: Dataset, tag: int) -> Model:
@@ -40,7 +40,7 @@ def pydicom_element(dataset: Dataset, tag: int) -> Model:
 
 def read_after(dataset: Dataset, offset: int) -> frozenset[str]:
     """Elements whose value pydicom took from behind this offset, where it went on although nothing can be read there."""
-    places = {tag: quietly(lambda tag=tag: dataset[tag].file_tell) for tag in dataset.keys()}
+    places = {tag: quietly(lambda tag=tag: dataset[tag].file_tell) for tag in list(dataset.keys())}
     return frozenset(f"{tag:08X}" for tag, place in places.items() if place is not None and place >= offset)
 
 
@@ -89,7 +89,7 @@ def _is_left_out(tag: str) -> bool:
 
 
 def element_differences(
-    element: Element, ours: Model, theirs: Model, *, implicit: bool, at: str = ""
+    element: Element, ours: Model, theirs: Model, *, implicit: bool = False, at: str = ""
 ) -> Iterator[str]:
     """The same of one element."""
     items = theirs.get("Value", [])
