@@ -12,7 +12,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
+from dicomflow.header.element import Encoding, Limits
 from dicomflow.header.vr import STRING_VRS
+from dicomflow.header.walk import Bound, Fault, Walk
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Column, Step
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.dataset import Dataset, FileDataset
 
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _STOP_TAG = 0x7FE00008
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
@@ -57,7 +60,11 @@ def _read(data: bytes, columns: Sequence[Column], max_reads: int) -> FallbackHea
     stream = _Bounded(data, max_reads)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
-    found = [_first_value(dataset, column) for column in columns]
+    scope = _Scope(data=b"" if dataset.file_meta.get("TransferSyntaxUID") == _DEFLATED else data)
+    # Sequences first, the outer before the inner: once pydicom has parsed one, its length is gone.
+    order = sorted(range(len(columns)), key=lambda place: (columns[place].vr != "SQ", len(columns[place].paths[0])))
+    by_place = {place: _first_value(dataset, columns[place], scope) for place in order}
+    found = [by_place[place] for place in range(len(columns))]
     is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
     values = tuple(value for value, _ in found)
     return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir, found[0][1] > 0)
@@ -101,29 +108,35 @@ def _is_raw(element: DataElement | RawDataElement) -> TypeGuard[RawDataElement]:
     return hasattr(element, "is_little_endian") and hasattr(element, "value_tell") and isinstance(element, tuple)
 
 
-def _first_value(dataset: FileDataset, column: Column) -> tuple[RawValue | None, int]:
+def _first_value(dataset: FileDataset, column: Column, scope: _Scope) -> tuple[RawValue | None, int]:
     """The value of the first path that has one, and which path that is; -1 where none has."""
     for place, path in enumerate(column.paths):
         source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
-        value = _follow(source, path, _Scope())
+        value = _follow(source, path, scope)
         if value is not None and (value.raw.strip(b" \0") if value.vr in STRING_VRS else value.raw):
             return value, place
     return None, -1
 
 
 class _Scope(NamedTuple):
-    """What a data set inherits from the one around it."""
+    """What a data set inherits from the one around it; and the bytes that its offsets count in, from ``base`` on."""
 
     charset: bytes | None = None
     signed: bool = False
+    data: bytes = b""
+    base: int = 0
 
     def enter(self, dataset: Dataset) -> _Scope:
         """The scope inside a data set (PS3.5 7.5.3)."""
         charset, signed = _raw(dataset, _CHARSET), _raw(dataset, _PIXEL_REPRESENTATION)
-        return _Scope(
-            self.charset if charset is None else charset,
-            self.signed if signed is None else signed.strip(b"\0") == b"\1",
+        return self._replace(
+            charset=self.charset if charset is None else charset,
+            signed=self.signed if signed is None else signed.strip(b"\0") == b"\1",
         )
+
+    def descend(self, sequence: DataElement) -> _Scope:
+        """Pydicom counts anew in a sequence of defined length, which it reads from bytes of its own."""
+        return self if sequence.is_undefined_length else self._replace(base=self.base + (sequence.file_tell or 0))
 
 
 def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue | None:
@@ -133,11 +146,11 @@ def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue
         return None
     if len(path) == 1:
         return _raw_value(dataset, tag, scope)
-    items = dataset[tag].value
+    holder = dataset[tag]
     index = path[0].item or 0
-    if dataset[tag].VR != "SQ" or index >= len(items):
+    if holder.VR != "SQ" or index >= len(holder.value):
         return None
-    return _follow(items[index], path[1:], scope)
+    return _follow(holder.value[index], path[1:], scope.descend(holder))
 
 
 def _tag(dataset: Dataset, step: Step) -> int | None:
@@ -165,16 +178,33 @@ def _bytes(element: DataElement | RawDataElement) -> bytes | None:
         return bytes(value or b"")
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, int) and element.VR in _SIZES:  # such as PixelRepresentation; ``_raw_value`` says little endian
+    if (
+        isinstance(value, int) and element.VR in _SIZES
+    ):  # such as PixelRepresentation; ``_raw_value`` says little endian
         return value.to_bytes(_SIZES[element.VR], "little")
     if isinstance(value, MutableSequence) and all(isinstance(one, str) for one in value):
         return "\\".join(value).encode()
     return value if isinstance(value, bytes) else None
 
 
+def _sequence_bytes(dataset: Dataset, element: DataElement | RawDataElement, scope: _Scope) -> bytes | None:
+    """The items of a sequence of undefined length as they stand in the file; pydicom keeps only what it made of them."""
+    implicit, little = dataset.original_encoding
+    walk = Walk(scope.data, Limits())
+    start = scope.base + (element.file_tell or 0)
+    try:
+        _, after = walk.items(start, Bound(len(scope.data), False), Encoding(bool(implicit), not little), 1)
+    except Fault:
+        return None
+    return scope.data[start : after - 8]
+
+
 def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
     element = dataset.get_item(tag)
-    if element is None or _is_short(element) or (raw := _bytes(element)) is None:
+    if element is None or _is_short(element):
+        return None
+    raw = _bytes(element) if _is_raw(element) or element.VR != "SQ" else _sequence_bytes(dataset, element, scope)
+    if raw is None:
         return None
     vr = element.VR if element.VR and len(element.VR) == 2 else _vr(tag, scope)
     return RawValue(raw, vr, _is_raw(element) and not element.is_little_endian, scope.charset)

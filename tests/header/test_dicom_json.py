@@ -104,6 +104,15 @@ def test_implicit_sequence_text(vr, implicit):
     assert json.loads(decode_sequence(value, implicit=implicit).value) == [{"00080060": {"vr": "CS", "Value": ["MR"]}}]
 
 
+def test_an_implicit_length_that_looks_like_a_vr():
+    """0x00004344 is ``DC`` and two zeros: no VR, so the items are read as implicit."""
+    content = b"\x08\x00\x60\x00" + struct.pack("<I", 0x4344) + b"M" * 0x4344
+    raw = ITEM + struct.pack("<I", len(content)) + content
+    assert json.loads(decode_sequence(RawValue(raw, "SQ")).value) == [
+        {"00080060": {"vr": "CS", "Value": ["M" * 0x4344]}}
+    ]
+
+
 def test_empty_and_broken_sequences():
     """No items are null; a sequence that cannot be walked is null with an issue."""
     assert decode_sequence(RawValue(b"", "SQ")) == (None, ())

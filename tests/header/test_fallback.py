@@ -61,6 +61,30 @@ def test_raw_values_are_those_of_the_scanner(encoding):
             assert value.big_endian == scanned.big_endian
 
 
+@pytest.mark.skipif(not COMPILED, reason="nothing to compare with")
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("defined", [(True, True), (True, False), (False, True), (False, False)])
+def test_sequences_are_those_of_the_scanner(encoding, defined):
+    """The items of a sequence as they stand in the file, whatever its length says and whatever it stands in."""
+    deep = sequence(
+        0x00081199, [item(element(0x00080100, "SH", b"AB", encoding), encoding)], encoding, defined=defined[0]
+    )
+    outer = sequence(0x00081140, [item(b"", encoding), item(deep, encoding)], encoding, defined=defined[1])
+    key = element(UID, "UI", b"1.2.3\0", encoding)
+    data = file(key + outer + element(STOP, "OW", bytes(8), encoding), syntax=SYNTAX[encoding])
+    names = ("ReferencedImageSequence[1].ReferencedSOPSequence", "ReferencedImageSequence")
+    mine, theirs = read_one(data, *names), read_with_pydicom(data, columns_of(*names))
+    for name, value in zip(("SOPInstanceUID", *names), theirs.values, strict=True):
+        assert value.raw == mine.values[name].raw, name
+
+
+def test_the_length_of_the_file_meta_information_is_a_number_again():
+    """Pydicom decodes it for itself; so does the column."""
+    length = element(0x00020000, "UL", struct.pack("<I", 300))
+    header = read_with_pydicom(file(body(EXPLICIT), length), columns_of("FileMetaInformationGroupLength"))
+    assert header.values[1].raw == struct.pack("<I", 300)
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 11, 40])
 def test_a_cut_header_is_not_complete(size):
     """Pydicom returns short values without a word: such a value is no value, such a header not whole."""
