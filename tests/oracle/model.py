@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -40,8 +40,13 @@ def pydicom_element(dataset: Dataset, tag: int) -> Model:
 
 def read_after(dataset: Dataset, offset: int) -> frozenset[str]:
     """Elements whose value pydicom took from behind this offset, where it went on although nothing can be read there."""
-    places = {tag: quietly(lambda tag=tag: dataset[tag].file_tell) for tag in list(dataset.keys())}
+    places = {tag: quietly(lambda tag=tag: _place(dataset.get_item(tag))) for tag in list(dataset.keys())}
     return frozenset(f"{tag:08X}" for tag, place in places.items() if place is not None and place >= offset)
+
+
+def _place(element: DataElement | RawDataElement) -> int | None:
+    """Where the value stands; without converting it."""
+    return element.value_tell if isinstance(element, RawDataElement) else element.file_tell
 
 
 class Pair(NamedTuple):
