@@ -12,7 +12,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
-from dicomflow.header.element import Encoding, Limits
+from dicomflow.header.element import EXPLICIT_LE, Encoding, Limits
+from dicomflow.header.inflate import Inflater
 from dicomflow.header.vr import STRING_VRS
 from dicomflow.header.walk import Bound, Fault, Walk
 from dicomflow.model import RawValue
@@ -60,7 +61,8 @@ def _read(data: bytes, columns: Sequence[Column], max_reads: int) -> FallbackHea
     stream = _Bounded(data, max_reads)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
-    scope = _Scope(data=b"" if dataset.file_meta.get("TransferSyntaxUID") == _DEFLATED else data)
+    deflated = dataset.file_meta.get("TransferSyntaxUID") == _DEFLATED
+    scope = _Scope(data=_inflate(data) if deflated else data)
     # Sequences first, the outer before the inner: once pydicom has parsed one, its length is gone.
     order = sorted(range(len(columns)), key=lambda place: (columns[place].vr != "SQ", len(columns[place].paths[0])))
     by_place = {place: _first_value(dataset, columns[place], scope) for place in order}
@@ -68,6 +70,15 @@ def _read(data: bytes, columns: Sequence[Column], max_reads: int) -> FallbackHea
     is_dicomdir = 0x00041220 in dataset or dataset.file_meta.get("MediaStorageSOPClassUID") == "1.2.840.10008.1.3.10"
     values = tuple(value for value, _ in found)
     return FallbackHeader(values, stop, _is_complete(dataset, data, stop), is_dicomdir, found[0][1] > 0)
+
+
+def _inflate(data: bytes) -> bytes:
+    """The data set as pydicom has inflated it, which is what its offsets count in."""
+    meta = Walk(data, Limits())
+    meta.run(132, EXPLICIT_LE, group=0x0002)
+    stream = Inflater(data[meta.pos :])
+    stream.inflate(Limits().max_inflated_bytes)
+    return bytes(stream.out)
 
 
 class _Bounded(BytesIO):
@@ -207,7 +218,8 @@ def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
     if raw is None:
         return None
     vr = element.VR if element.VR and len(element.VR) == 2 else _vr(tag, scope)
-    return RawValue(raw, vr, _is_raw(element) and not element.is_little_endian, scope.charset)
+    little = element.is_little_endian if _is_raw(element) else element.VR != "SQ" or dataset.original_encoding[1]
+    return RawValue(raw, vr, not little, scope.charset)
 
 
 def _vr(tag: int, scope: _Scope) -> str:

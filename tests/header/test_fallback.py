@@ -6,7 +6,19 @@ import pytest
 
 from dicomflow.header.fallback import read_with_pydicom
 from dicomflow.header.reader import COMPILED
-from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, STOP, SYNTAX, element, file, item, sequence
+from tests.dicom_bytes import (
+    BIG,
+    DEFLATED_UID,
+    EXPLICIT,
+    IMPLICIT,
+    STOP,
+    SYNTAX,
+    deflated,
+    element,
+    file,
+    item,
+    sequence,
+)
 from tests.scanning import UID, columns_of, read_one
 
 NAMES = (
@@ -75,7 +87,17 @@ def test_sequences_are_those_of_the_scanner(encoding, defined):
     names = ("ReferencedImageSequence[1].ReferencedSOPSequence", "ReferencedImageSequence")
     mine, theirs = read_one(data, *names), read_with_pydicom(data, columns_of(*names))
     for name, value in zip(("SOPInstanceUID", *names), theirs.values, strict=True):
-        assert value.raw == mine.values[name].raw, name
+        scanned = mine.values[name]
+        assert value.raw == scanned.raw, name
+        assert value.vr != "SQ" or value.big_endian == scanned.big_endian
+
+
+def test_sequences_of_a_deflated_data_set():
+    """Offsets count in what was inflated."""
+    inner = item(element(0x00080100, "SH", b"AB"))
+    data = element(UID, "UI", b"1.2.3\0") + sequence(0x00081140, [inner], defined=False)
+    header = read_with_pydicom(file(deflated(data), syntax=DEFLATED_UID), columns_of("ReferencedImageSequence"))
+    assert header.values[1].raw == inner
 
 
 def test_the_length_of_the_file_meta_information_is_a_number_again():
