@@ -100,7 +100,11 @@ def has_fraction(vr: str, text: str, raw: str) -> bool:
     return vr == "IS" and bytes.fromhex(raw) == struct.pack("<d", float(text)) and not float(text).is_integer()
 
 
-_GRAMMAR = {"DA": re.compile(r"\d{8}|\d{4}\.\d\d\.\d\d"), "IS": re.compile(r"[+-]?\d+")}
+_GRAMMAR = {
+    "DA": re.compile(r"\d{8}|\d{4}\.\d\d\.\d\d"),
+    "DS": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+    "IS": re.compile(r"[+-]?\d+"),
+}
 EXCUSES: dict[str, Callable[[str, str, str], bool]] = {
     "bad_value": is_bad,
     "utc_offset": has_offset,

@@ -18,6 +18,14 @@ BUNDLED = Path(pydicom.__file__).parent / "data"
 CHUNK = 100
 """Files that are compared at a time: enough distinct values for vectors, and enough chunks for several processes."""
 
+ONLY_WE_READ = frozenset(
+    {
+        # Big-endian, with items of undefined length (PS3.5 7.5.1): pydicom looks for their delimiters in little endian.
+        "GH177_D_CLUNIE_CT1_IVRLE_BigEndian_undefined_length.dcm",
+    }
+)
+"""Files that pydicom cannot read at all."""
+
 
 class Sight(NamedTuple):
     """One file, as pydicom sees it; ``dataset`` is None where it cannot."""

@@ -175,9 +175,13 @@ def private_dictionary(pair: Pair) -> bool:
     Our bytes, read by pydicom with that VR, must give what pydicom has.
     """
     element = pair.element
-    if not element.tag >> 16 & 1 or pair.ours["vr"] != "UN" or not isinstance(element.value, bytes):
+    if not element.tag >> 16 & 1 or not isinstance(element.value, bytes) or pair.ours != _unknown(element.value):
         return False
     return _read_as(pair, pair.theirs["vr"]) == pair.theirs
+
+
+def _unknown(value: bytes) -> Model:
+    return {"vr": "UN", "InlineBinary": base64.b64encode(value).decode()} if value else {"vr": "UN"}
 
 
 def _read_as(pair: Pair, vr: str) -> Model | None:

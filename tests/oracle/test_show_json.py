@@ -11,7 +11,7 @@ from dicomflow.errors import HeaderError, Status
 from dicomflow.header.dicom_json import to_dicom_json
 from dicomflow.report.header import inspect_header
 from dicomflow.schema.profile import load_profile
-from tests.oracle.files import chunks, quietly, see
+from tests.oracle.files import ONLY_WE_READ, chunks, quietly, see
 from tests.oracle.model import model_differences, pydicom_model, read_after
 
 NAMED = {
@@ -19,11 +19,6 @@ NAMED = {
     ("DICOMDIR-nooffset", "00041220"),
 }
 """(file, element) in which the standard is with dicomflow and no rule fits."""
-
-ONLY_WE_READ = {
-    # Big-endian with items of undefined length: pydicom looks for the delimiters in little endian.
-    "GH177_D_CLUNIE_CT1_IVRLE_BigEndian_undefined_length.dcm",
-}
 
 
 def differences(path: Path) -> list[str]:
