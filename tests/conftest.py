@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
+# The corpus lies beside the checkout, or where the environment says: a second worktree has another neighbour.
 CORPUS = Path(os.environ.get("DICOMFLOW_CORPUS") or ROOT.parent / "shared" / "corpus")
 
 if str(ROOT) not in sys.path:  # the tests import each other's helpers as ``tests.name``

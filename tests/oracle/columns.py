@@ -117,7 +117,7 @@ EXCUSES: dict[str, Callable[[str, str, str], bool]] = {
 
 
 def old_time(vr: str, mine: Any, theirs: Any, text: str) -> bool:
-    """``HH:MM:SS.frac`` of ACR-NEMA shall be supported (PS3.5 table 6.2-1, TM, note); pydicom cannot type it."""
+    """``HH:MM:SS.frac`` is the form of ACR-NEMA 300 (PS3.5 table 6.2-1, TM, note); pydicom keeps it as text only."""
     if vr != "TM" or not isinstance(theirs, Unreadable) or not re.fullmatch(r"\d\d:\d\d:\d\d(\.\d{1,6})?", text):
         return False
     found = pydicom.valuerep.TM(text.replace(":", ""))
@@ -125,7 +125,7 @@ def old_time(vr: str, mine: Any, theirs: Any, text: str) -> bool:
 
 
 def empty_groups(vr: str, mine: Any, theirs: Any, text: str) -> bool:
-    """A name is kept as stored; pydicom drops the delimiters of empty groups at its end (PS3.5 6.2.1.2: may be absent)."""
+    """A name is kept as stored; pydicom omits empty groups at its end, which writers may (PS3.5 table 6.2-1, PN)."""
     return vr == "PN" and isinstance(theirs, str) and mine.endswith("=") and mine.rstrip("=") == theirs
 
 

@@ -83,6 +83,13 @@ def silence() -> Iterator[None]:
             logger.disabled = before
 
 
+def has_key(dataset: FileDataset | None) -> bool:
+    """Whether pydicom finds a SOP Instance UID, in the data set or in the file meta information."""
+    if dataset is None:
+        return False
+    return bool(dataset.get("SOPInstanceUID") or dataset.file_meta.get("MediaStorageSOPInstanceUID"))
+
+
 @lru_cache(maxsize=1)
 def all_keywords() -> tuple[str, ...]:
     """Keywords of all attributes that stand in these files: data sets, file meta information, sequences as such."""

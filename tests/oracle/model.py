@@ -5,7 +5,6 @@ Pydicom's is first brought into the form that PS3.18 annex F wants, one named st
 """
 
 import base64
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -135,8 +134,6 @@ def _value(value: Any, vr: str) -> Any:
         return _text(value, vr)
     if isinstance(value, dict):
         return _name(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return _NOT_FINITE[str(value)]
     return value
 
 
@@ -151,7 +148,6 @@ def _name(groups: Model) -> Model | None:
 
 
 _LEADING_SPACES = frozenset(["AE", "CS", "LO", "SH"])
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # PS3.18 F.2.4 has no number for them
 _ESCAPE = re.compile(r"\x1b[$()\-]{1,2}[A-Za-z]")
 
 
