@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
-CORPUS = ROOT.parent / "shared" / "corpus"
+# The corpus lies beside the checkout, or where the environment says: a second worktree has another neighbour.
+CORPUS = Path(os.environ.get("DICOMFLOW_CORPUS") or ROOT.parent / "shared" / "corpus")
 
 if str(ROOT) not in sys.path:  # the tests import each other's helpers as ``tests.name``
     sys.path.insert(0, str(ROOT))

@@ -1,45 +1,22 @@
-"""``read_headers``: from files and bytes to typed rows; pydicom is the oracle."""
+"""``read_headers``: from files and bytes to typed rows.  What files hold is in tests/oracle."""
 
 import datetime as dt
-import os
 import struct
-from pathlib import Path
 
-import pyarrow.compute as pc
-import pydicom
 import pytest
 
 from dicomflow.errors import HeaderError
-from dicomflow.header.reader import COMPILED, HeaderReader
-from dicomflow.header.verdict import OK
 from dicomflow.read import read_headers
 from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import load_profile
 from dicomflow.synth import KINDS, SYNTAXES, make_series
 from tests.dicom_bytes import element, file
-from tests.oracle import assert_equals_pydicom, read_dataset
-from tests.scanning import feed
+from tests.oracle.columns import assert_equals_pydicom
+from tests.oracle.files import read_dataset
 
 STANDARD = load_profile("standard")
-PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 KEY = element(0x00080018, "UI", b"1.2.3\0")
 GOOD = file(KEY + element(0x00080060, "CS", b"MR"))
-
-
-def compare_files(paths):
-    """Compare all whole headers with pydicom; how many were compared, and the differences."""
-    compared, wrong = 0, []
-    table = read_headers(paths, errors="skip")
-    for row in table.filter(pc.equal(table["status"], "ok")).to_pylist():
-        path = Path(row["source_uri"])
-        if (dataset := read_dataset(path.read_bytes())) is None:
-            continue
-        try:
-            assert_equals_pydicom(row, dataset, STANDARD.columns)
-        except AssertionError as error:
-            wrong.append((path.name, str(error)[:400]))
-        compared += 1
-    return compared, wrong
 
 
 def test_one_file_gives_one_row_with_the_instances_schema(tmp_path):
@@ -144,37 +121,3 @@ def test_compressed_syntaxes_equal_pydicom(syntax):
     (made,) = make_series("us", seed=3, syntax=syntax)
     (row,) = read_headers(made.data).to_pylist()
     assert_equals_pydicom(row, read_dataset(made.data), STANDARD.columns)
-
-
-def test_pydicoms_own_test_files_equal_pydicom():
-    """What pydicom brings to test itself."""
-    compared, wrong = compare_files(sorted(path for path in PYDICOM_FILES.rglob("*") if path.is_file()))
-    assert compared > 50
-    assert not wrong
-
-
-def test_the_corpus_equals_pydicom(corpus_files):
-    """Real files of some thirty projects."""
-    compared, wrong = compare_files(corpus_files)
-    assert compared > 1000
-    assert not wrong
-
-
-def test_every_corpus_file_ends_in_an_outcome_and_few_need_pydicom(corpus_files):
-    """No file raises; the fallback takes under 2 % of those that give a row."""
-    reader = HeaderReader(STANDARD.columns, rows=len(corpus_files))
-    rows = fallback = 0
-    for path in corpus_files:
-        before = reader.batch.rows
-        outcome = feed(reader, path.read_bytes())
-        assert outcome is None or outcome.code is not None or reader.verdict == OK, path
-        rows += reader.batch.rows - before
-        fallback += reader.by_pydicom
-    assert rows > 1000
-    if COMPILED:
-        assert fallback < 0.02 * rows, (fallback, rows)
-
-
-def test_nothing_is_read_over_the_network():
-    """The oracle's files lie beside pydicom itself."""
-    assert PYDICOM_FILES.is_dir() and os.listdir(PYDICOM_FILES)

@@ -62,6 +62,10 @@ def decode_sequence(
     """
     encoding = IMPLICIT_LE if value.vr == "UN" else Encoding(bool(implicit), value.big_endian)
     items, outcome = read_items(value.raw, encoding=encoding, charset=value.charset, limits=limits)
+    if outcome.status != Status.OK and implicit is None and not encoding.implicit:
+        # The length of an implicit element can look like two capitals, once in a hundred long ones.
+        inner = encoding._replace(implicit=True)
+        items, outcome = read_items(value.raw, encoding=inner, charset=value.charset, limits=limits)
     if outcome.status != Status.OK:
         return Decoded(None, ((IssueCode.BAD_VALUE, value.raw[: MAX_RAW // 2].hex()),))
     return Decoded(_dump_items(items, inline_limit) if items else None)

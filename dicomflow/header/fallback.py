@@ -13,9 +13,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
-from dicomflow.header.element import STOP_TAG
+from dicomflow.header.element import EXPLICIT_LE, STOP_TAG, Encoding, Limits
+from dicomflow.header.inflate import Inflater
 from dicomflow.header.items import pack_items
 from dicomflow.header.vr import STRING_VRS
+from dicomflow.header.walk import Bound, Fault, Walk
 from dicomflow.model import RawValue
 from dicomflow.schema.column import ALL_ITEMS, Column, Step
 
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement
     from pydicom.dataset import Dataset, FileDataset
 
+_TRANSFER_SYNTAX = 0x00020010
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _DIRECTORY_RECORDS = 0x00041220
 _SOP_CLASS = 0x00080016
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
+_SIZES = {"US": 2, "UL": 4}
+"""Bytes of the numbers that pydicom decodes for itself."""
 _CLOCK_EVERY = 64  # reads between two looks at the clock
 
 
@@ -69,10 +75,15 @@ def read_with_pydicom(
 def _read(data: bytes, columns: Sequence[Column], bounds: ReadBounds) -> FallbackHeader:
     import pydicom  # 0.3 s that most runs never need
 
+    inflated = _inflate(data)
     stream = _Bounded(data, bounds)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     stop = stream.tell()
-    found = [_first_value(dataset, column) for column in columns]
+    scope = _Scope(data=data if inflated is None else inflated)
+    # Sequences first, the outer before the inner: once pydicom has parsed one, its length is gone.
+    order = sorted(range(len(columns)), key=lambda place: (columns[place].vr != "SQ", len(columns[place].paths[0])))
+    by_place = {place: _first_value(dataset, columns[place], scope) for place in order}
+    found = [by_place[place] for place in range(len(columns))]
     media_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     sop_class = (_raw(dataset, _SOP_CLASS) or b"").strip(b" \0").decode("latin-1")
     return FallbackHeader(
@@ -82,10 +93,27 @@ def _read(data: bytes, columns: Sequence[Column], bounds: ReadBounds) -> Fallbac
         is_dicomdir=_DIRECTORY_RECORDS in dataset or media_class == "1.2.840.10008.1.3.10",
         borrowed_key=found[0][1] > 0,
         # a deflated stream says where it ends: pydicom raises where it is cut
-        stopped=_is_deflated(dataset) or _is_stop_tag(dataset, data[stop : stop + 8]),
+        stopped=inflated is not None or _is_stop_tag(dataset, data[stop : stop + 8]),
         sop_class=sop_class or media_class,
         last_tag=max(dataset.keys(), default=0),
     )
+
+
+def _inflate(data: bytes) -> bytes | None:
+    """A deflated data set as pydicom inflates it, which is what its offsets count in; None for any other.
+
+    Raises:
+        ValueError: it inflates to more than it may; pydicom itself has no limit.
+    """
+    meta = Walk(data, Limits())
+    meta.run(132 if data[128:132] == b"DICM" else 0, EXPLICIT_LE, group=0x0002)
+    if not any(one.tag == _TRANSFER_SYNTAX and one.value == _DEFLATED for one in meta.found):
+        return None
+    stream, limit = Inflater(data[meta.pos :]), Limits().max_inflated_bytes
+    stream.inflate(limit)
+    if len(stream.out) >= limit:
+        raise ValueError("inflates to too much")
+    return bytes(stream.out)
 
 
 class _Bounded(BytesIO):
@@ -112,10 +140,6 @@ def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
     return not rest.strip(b"\0") if len(rest) < 8 else _is_stop_tag(dataset, rest)
 
 
-def _is_deflated(dataset: FileDataset) -> bool:
-    return bool(dataset.file_meta.get("TransferSyntaxUID") == "1.2.840.10008.1.2.1.99")
-
-
 def _is_stop_tag(dataset: FileDataset, rest: bytes) -> bool:
     """Whether pydicom stopped before an element that ends the header."""
     order: Literal["little", "big"] = "little" if dataset.original_encoding[1] else "big"
@@ -134,29 +158,35 @@ def _is_raw(element: DataElement | RawDataElement) -> TypeGuard[RawDataElement]:
     return hasattr(element, "is_little_endian") and hasattr(element, "value_tell") and isinstance(element, tuple)
 
 
-def _first_value(dataset: FileDataset, column: Column) -> tuple[RawValue | None, int]:
+def _first_value(dataset: FileDataset, column: Column, scope: _Scope) -> tuple[RawValue | None, int]:
     """The value of the first path that has one, and which path that is; -1 where none has."""
     for place, path in enumerate(column.paths):
         source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
-        value = _follow(source, path, _Scope())
+        value = _follow(source, path, scope)
         if value is not None and (value.raw.strip(b" \0") if value.vr in STRING_VRS else value.raw):
             return value, place
     return None, -1
 
 
 class _Scope(NamedTuple):
-    """What a data set inherits from the one around it."""
+    """What a data set inherits from the one around it; and the bytes that its offsets count in, from ``base`` on."""
 
     charset: bytes | None = None
     signed: bool = False
+    data: bytes = b""
+    base: int = 0
 
     def enter(self, dataset: Dataset) -> _Scope:
         """The scope inside a data set (PS3.5 7.5.3)."""
         charset, signed = _raw(dataset, _CHARSET), _raw(dataset, _PIXEL_REPRESENTATION)
-        return _Scope(
-            self.charset if charset is None else charset,
-            self.signed if signed is None else signed.strip(b"\0") == b"\1",
+        return self._replace(
+            charset=self.charset if charset is None else charset,
+            signed=self.signed if signed is None else signed.strip(b"\0") == b"\1",
         )
+
+    def descend(self, sequence: DataElement) -> _Scope:
+        """Pydicom counts anew in a sequence of defined length, which it reads from bytes of its own."""
+        return self if sequence.is_undefined_length else self._replace(base=self.base + (sequence.file_tell or 0))
 
 
 def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue | None:
@@ -166,14 +196,15 @@ def _follow(dataset: Dataset, path: tuple[Step, ...], scope: _Scope) -> RawValue
         return None
     if len(path) == 1:
         return _raw_value(dataset, tag, scope)
-    items = dataset[tag].value
+    holder = dataset[tag]
     index = path[0].item or 0
-    if dataset[tag].VR != "SQ" or index >= len(items):
+    if holder.VR != "SQ" or index >= len(holder.value):
         return None
+    inner = scope.descend(holder)
     if index == ALL_ITEMS:
-        values = [_follow(item, path[1:], scope) for item in items]
+        values = [_follow(item, path[1:], inner) for item in holder.value]
         return pack_items(values) if any(value is not None and value.raw for value in values) else None
-    return _follow(items[index], path[1:], scope)
+    return _follow(holder.value[index], path[1:], inner)
 
 
 def _tag(dataset: Dataset, step: Step) -> int | None:
@@ -201,19 +232,35 @@ def _bytes(element: DataElement | RawDataElement) -> bytes | None:
         return bytes(value or b"")
     if isinstance(value, str):
         return value.encode()
-    if isinstance(value, int) and element.VR == "US":  # PixelRepresentation; ``_raw_value`` calls it little endian
-        return value.to_bytes(2, "little")
+    if isinstance(value, int) and element.VR in _SIZES:  # PixelRepresentation; ``_raw_value`` says little endian
+        return value.to_bytes(_SIZES[element.VR], "little")
     if isinstance(value, MutableSequence) and all(isinstance(one, str) for one in value):
         return "\\".join(value).encode()
     return value if isinstance(value, bytes) else None
 
 
+def _sequence_bytes(dataset: Dataset, element: DataElement | RawDataElement, scope: _Scope) -> bytes | None:
+    """The items of a sequence of undefined length as they stand in the file; pydicom keeps only what it made of them."""
+    implicit, little = dataset.original_encoding
+    walk = Walk(scope.data, Limits())
+    start = scope.base + (element.file_tell or 0)
+    try:
+        _, after = walk.items(start, Bound(len(scope.data), False), Encoding(bool(implicit), not little), 1)
+    except Fault:
+        return None
+    return scope.data[start : after - 8]
+
+
 def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
     element = dataset.get_item(tag)
-    if element is None or _is_short(element) or (raw := _bytes(element)) is None:
+    if element is None or _is_short(element):
+        return None
+    raw = _bytes(element) if _is_raw(element) or element.VR != "SQ" else _sequence_bytes(dataset, element, scope)
+    if raw is None:
         return None
     vr = element.VR if element.VR and len(element.VR) == 2 else _vr(tag, scope)
-    return RawValue(raw, vr, _is_raw(element) and not element.is_little_endian, scope.charset)
+    little = element.is_little_endian if _is_raw(element) else element.VR != "SQ" or dataset.original_encoding[1]
+    return RawValue(raw, vr, not little, scope.charset)
 
 
 def _vr(tag: int, scope: _Scope) -> str:

@@ -358,6 +358,6 @@ def raw_value(raw: bytes, context: int, charsets: Sequence[bytes | None]) -> Raw
 
 @lru_cache(maxsize=1)
 def _vr_kinds() -> npt.NDArray[np.uint8]:
-    """1 text, 2 depends on SpecificCharacterSet, as the bytes of UN and of a VR that nobody knows may."""
+    """1 text, 2 depends on SpecificCharacterSet, as the bytes of UN, SQ and of a VR that nobody knows may."""
     pairs = {chr(first) + chr(second) for first in range(65, 91) for second in range(65, 91)}
-    return tabulate_bits({1: STRING_VRS, 2: CHARSET_VRS | {"UN"} | (pairs - KNOWN_VRS)})
+    return tabulate_bits({1: STRING_VRS, 2: CHARSET_VRS | {"UN", "SQ"} | (pairs - KNOWN_VRS)})

@@ -213,7 +213,7 @@ def _read_tree(file: _File, limits: Limits) -> Header:
 def _is_final(header: Header, data: bytes) -> bool:
     """Whether more bytes would not change the tree: a fault that is none of a cut, or the stop tag in sight."""
     outcome = header.outcome
-    if outcome.status is Status.OK:
+    if outcome.status in (Status.OK, Status.SKIPPED):  # SKIPPED, a DICOMDIR, says nothing of where its records end
         return header.deflated or _at_stop_tag(header, data)
     return outcome.code not in (Code.TRUNCATED, Code.UNREADABLE_HEADER, Code.INFLATE_ERROR)
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from dicomflow.dictionary import entry_for_keyword
 from dicomflow.errors import ConfigError
 
-_STEP = re.compile(r"(?P<keyword>[A-Z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
+_STEP = re.compile(r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
 _PRIVATE = re.compile(
     r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z'
 )

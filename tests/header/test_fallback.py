@@ -6,7 +6,19 @@ import pytest
 
 from dicomflow.header.fallback import ReadBounds, read_with_pydicom
 from dicomflow.header.reader import COMPILED
-from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, STOP, SYNTAX, element, file, item, sequence
+from tests.dicom_bytes import (
+    BIG,
+    DEFLATED_UID,
+    EXPLICIT,
+    IMPLICIT,
+    STOP,
+    SYNTAX,
+    deflated,
+    element,
+    file,
+    item,
+    sequence,
+)
 from tests.scanning import UID, columns_of, read_one
 
 NAMES = (
@@ -59,6 +71,40 @@ def test_raw_values_are_those_of_the_scanner(encoding):
         assert (raw, value.vr) == (scanned.raw, scanned.vr), name
         if value.vr in ("US", "SS"):
             assert value.big_endian == scanned.big_endian
+
+
+@pytest.mark.skipif(not COMPILED, reason="nothing to compare with")
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("defined", [(True, True), (True, False), (False, True), (False, False)])
+def test_sequences_are_those_of_the_scanner(encoding, defined):
+    """The items of a sequence as they stand in the file, whatever its length says and whatever it stands in."""
+    deep = sequence(
+        0x00081199, [item(element(0x00080100, "SH", b"AB", encoding), encoding)], encoding, defined=defined[0]
+    )
+    outer = sequence(0x00081140, [item(b"", encoding), item(deep, encoding)], encoding, defined=defined[1])
+    key = element(UID, "UI", b"1.2.3\0", encoding)
+    data = file(key + outer + element(STOP, "OW", bytes(8), encoding), syntax=SYNTAX[encoding])
+    names = ("ReferencedImageSequence[1].ReferencedSOPSequence", "ReferencedImageSequence")
+    mine, theirs = read_one(data, *names), read_with_pydicom(data, columns_of(*names))
+    for name, value in zip(("SOPInstanceUID", *names), theirs.values, strict=True):
+        scanned = mine.values[name]
+        assert value.raw == scanned.raw, name
+        assert value.vr != "SQ" or value.big_endian == scanned.big_endian
+
+
+def test_sequences_of_a_deflated_data_set():
+    """Offsets count in what was inflated."""
+    inner = item(element(0x00080100, "SH", b"AB"))
+    data = element(UID, "UI", b"1.2.3\0") + sequence(0x00081140, [inner], defined=False)
+    header = read_with_pydicom(file(deflated(data), syntax=DEFLATED_UID), columns_of("ReferencedImageSequence"))
+    assert header.values[1].raw == inner
+
+
+def test_the_length_of_the_file_meta_information_is_a_number_again():
+    """Pydicom decodes it for itself; so does the column."""
+    length = element(0x00020000, "UL", struct.pack("<I", 300))
+    header = read_with_pydicom(file(body(EXPLICIT), length), columns_of("FileMetaInformationGroupLength"))
+    assert header.values[1].raw == struct.pack("<I", 300)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 11, 40])

@@ -14,8 +14,10 @@ from dicomflow.read import read_headers
 from dicomflow.report.header import HeaderReport, inspect_header
 from dicomflow.schema.profile import load_profile
 from dicomflow.synth import KINDS, iter_files, make_series
+from tests.conftest import CORPUS
+from tests.dicom_bytes import DICOMDIR_UID, file, item, sequence
+from tests.dicom_bytes import element as dicom_element
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 STANDARD = load_profile("standard")
 
 
@@ -63,8 +65,8 @@ def agree(path: Path) -> bool:
 
 def test_synthetic_rows_are_those_of_the_dataset(tmp_path: Path) -> None:
     """Sound and faulty files of all kinds: the same row, status and issues as the dataset has."""
-    for number, file in enumerate(iter_files(files=150, seed=5, corrupt=0.4)):
-        agree(write(tmp_path / str(number), file.data))
+    for number, made in enumerate(iter_files(files=150, seed=5, corrupt=0.4)):
+        agree(write(tmp_path / str(number), made.data))
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus of real files here")
@@ -102,6 +104,27 @@ def test_the_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(seen) <= 64 * 1024
     assert (report.outcome.status, report.outcome.code) == (Status.PARTIAL, Code.LIMIT_HEADER_BYTES)
     assert report.row["SOPInstanceUID"] == "1.2.3"
+
+
+def test_all_records_of_a_dicomdir_are_shown(tmp_path: Path) -> None:
+    """Also of one that is longer than the first read."""
+    record = item(dicom_element(0x00041430, "CS", b"IMAGE "))
+    kind = dicom_element(0x00020002, "UI", DICOMDIR_UID)
+    path = write(tmp_path / "DICOMDIR", file(sequence(0x00041220, [record] * 3000), kind))
+    report = inspect(path, prefix_bytes=1024)
+    assert report.outcome.code == Code.DICOMDIR
+    assert [len(one.value) for one in report.header.elements] == [3000]
+
+
+def test_sequence_columns_are_those_of_the_dataset(tmp_path: Path) -> None:
+    """As JSON, as ``read_headers`` gives them."""
+    (tmp_path / "own.yaml").write_text("profile: own\ncolumns: [ReferencedImageSequence]\n")
+    inner = item(dicom_element(0x00081155, "UI", b"1.2.4\0"))
+    path = write(tmp_path / "one", file(UID + sequence(0x00081140, [inner])))
+    report = inspect_header(str(path), load_profile(str(tmp_path / "own.yaml")), HeaderConfig())
+    (row,) = read_headers(path, columns=str(tmp_path / "own.yaml")).to_pylist()
+    assert report.row["ReferencedImageSequence"] == row["ReferencedImageSequence"]
+    assert row["ReferencedImageSequence"] == '[{"00081155":{"vr":"UI","Value":["1.2.4"]}}]'
 
 
 def test_a_cut_file_is_partial(tmp_path: Path) -> None:
