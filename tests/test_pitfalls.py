@@ -116,7 +116,9 @@ def test_01_a_length_past_the_end_is_no_value():
 
 
 @pytest.mark.parametrize(
-    "junk", [b"Hello, patient. " * 40, b"", bytes(600), b"\x89PNG\r\n\x1a\n" + BULK, b"DICM" + bytes(200)]
+    "junk",
+    [b"Hello, patient. " * 40, b"", bytes(600), b"\x89PNG\r\n\x1a\n" + BULK, b"DICM" + bytes(200)]
+    + [b"\x08\0\x77\x77\4\0\0\0" + bytes(200), b"\x08\0\x60\0\xff\xff\xff\x7f" + bytes(200)],
 )
 def test_02_what_is_not_dicom_is_refused(junk):
     """No ``force``: neither a text nor an empty file is a data set."""
@@ -272,9 +274,9 @@ def test_09_a_name_is_kept_as_stored(name):
 
 def test_09_a_name_is_decoded_group_by_group():
     """Each component group begins in the first set (PS3.5 6.2.1.2)."""
-    charset = element(0x00080005, "CS", b"ISO_IR 100\\ISO 2022 IR 87")
-    row, issues = read(charset, element(NAME, "PN", b"J\xe9r\xf4me=\x1b$B;3ED\x1b(B^\xe9=\xe9"))
-    assert (row["PatientName"], issues) == ("Jérôme=山田^é=é", {})
+    charset = element(0x00080005, "CS", b"ISO 2022 IR 100\\ISO 2022 IR 126\\ISO 2022 IR 87")
+    row, issues = read(charset, element(NAME, "PN", b"J\xe9r\xf4me=\x1b-F\xc4^\xc4\x1b$B;3\x1b(B=\xe9"))
+    assert (row["PatientName"], issues) == ("Jérôme=Δ^Ä山=é", {})
 
 
 @pytest.mark.parametrize(
