@@ -285,7 +285,7 @@ def test_09_a_name_is_decoded_group_by_group():
         (None, "Müller".encode(), "Müller", "charset_undeclared"),
         (None, b"M\xfcller", "Müller", "charset_undeclared"),
         (b"ISO_IR 999", b"M\xfcller", "Müller", "charset_unknown"),
-        (b"ISO-IR 100", b"M\xfcller", "Müller", None),
+        (b"ISO-IR 192", "Müller".encode(), "Müller", None),
         (b"ISO_IR 192", b"M\xfcller", "M\ufffdller", "charset_replaced"),
         (b"GBK", b"\xcd\xf5^\x95\x5c", "王^昞", None),
         (b"ISO 2022 IR 6\\ISO 2022 IR 126", b"A\x1b-F\xc4^B", "AΔ^B", None),
@@ -316,6 +316,11 @@ def test_10_an_item_has_its_own_set_or_the_one_around_it(tmp_path):
     paths = [f"{{name: Code{n}, path: 'ProcedureCodeSequence[{n}].CodeMeaning'}}" for n in (0, 1)]
     row, issues = read(body, columns=profile(tmp_path, *paths))
     assert (row["Code0"], row["Code1"], issues) == ("Δ", "Ф", {})
+
+
+def test_11_a_list_of_blanks_is_null():
+    """No list of nulls."""
+    assert typed(0x00200032, "DS", b" \\\\  ", "ImagePositionPatient") == (None, None)
 
 
 @pytest.mark.parametrize("text", [None, b"", b"    ", b"\0\0"])
@@ -539,7 +544,7 @@ def test_20_file_meta_stands_in_for_a_missing_key():
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("defined", [True, False])
 def test_21_enhanced_objects_have_their_values_from_the_functional_groups(encoding, defined):
-    """The attribute itself, else shared, else the first frame's."""
+    """The attribute itself if it has a value, else shared, else the first frame's."""
 
     def group(outer, spacing):
         measures = item(element(0x00280030, "DS", spacing, encoding), encoding, defined=defined)
@@ -547,8 +552,9 @@ def test_21_enhanced_objects_have_their_values_from_the_functional_groups(encodi
         return sequence(outer, [item(inner, encoding, defined=defined)], encoding, defined=defined)
 
     top = element(0x00280030, "DS", b"9\\9 ", encoding)
+    blank = element(0x00280030, "DS", b"  ", encoding)
     shared, frame = group(0x52009229, b"1\\2 "), group(0x52009230, b"3\\4 ")
-    for body, spacing in ((top + shared + frame, [9, 9]), (shared + frame, [1, 2]), (frame, [3, 4])):
+    for body, spacing in ((top + shared + frame, [9, 9]), (blank + shared + frame, [1, 2]), (frame, [3, 4])):
         assert row_of(file(plain(encoding) + body, syntax=SYNTAX[encoding]))["PixelSpacing"] == spacing
 
 
@@ -604,9 +610,14 @@ def test_24_every_length_is_bounded_by_what_remains(encoding, length):
 
 def test_24_a_bogus_length_inside_a_sequence_does_not_leave_it():
     """It reaches past what holds it: a fault of the sequence, not of what follows."""
-    code = item(element(0x00080100, "UN", b"CODE", length=1 << 31))
-    row = row_of(file(key() + sequence(0x00081032, [code]) + plain()[len(key()) :]))
-    assert (row["PatientID"], row["Modality"]) == ("P1", "MR")
+    inner = item(element(0x00289110, "SQ", item(element(0x00280030, "DS", b"1\\2 ")), length=1 << 31))
+    data = file(key() + sequence(0x52009229, [inner]) + plain()[len(key()) :])
+    assert outcome(data, "SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing") == (
+        "partial",
+        "bad_length",
+    )
+    row = row_of(data)
+    assert (row["PatientID"], row["Modality"], row["PixelSpacing"], row["status"]) == ("P1", "MR", None, "partial")
 
 
 @pytest.mark.parametrize("unit", [element(0x00091001, "OB", b""), item(b""), b"\x09\0\1\x10OB\0\0\0\0\0\x80", nest(3)])
