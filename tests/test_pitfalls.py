@@ -407,7 +407,7 @@ def nest(depth, encoding=EXPLICIT):
 def test_14_nested_sequences_are_walked_to_skip():
     """Undefined lengths, implicit content, fragments in an icon, delimiters in items of defined length."""
     icon = element(PIXELS, "OB", item(b"\xfe\xff\xdd\xe0") + item(bytes(8)) + sequence_end(), length=0xFFFFFFFF)
-    odd = sequence(0x00081199, [item(element(0x00081155, "UI", b"1.2\0") + item_end() + b"anything")])
+    odd = sequence(0x52009230, [item(element(0x00081155, "UI", b"1.2\0") + item_end() + b"anything")])
     body = key() + nest(8) + odd + sequence(0x00880200, [item(icon, defined=False)], defined=False)
     row = row_of(file(body + element(PATIENT, "LO", b"P1")))
     assert (row["status"], row["PatientID"], row["issues"]) == ("ok", "P1", None)
