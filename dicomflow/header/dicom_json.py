@@ -9,16 +9,18 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from dicomflow.errors import IssueCode, Status
 from dicomflow.header.element import IMPLICIT_LE, Element, Encoding, Item, Limits
 from dicomflow.header.tree import read_items
-from dicomflow.header.values import MAX_RAW, Decoded, type_item
+from dicomflow.header.values import MAX_ISSUES, MAX_RAW, Decoded, type_item
 from dicomflow.header.values import Item as Value
 from dicomflow.header.values import read_items as read_values
+from dicomflow.header.vr import CHARSET_VRS
 from dicomflow.model import RawValue
 
 INLINE_LIMIT = 1024
@@ -52,6 +54,7 @@ def decode_sequence(
     """The value of an SQ column: JSON text of the list of items; None where there is none.
 
     A sequence that cannot be walked to its end is null with the issue BAD_VALUE: half a sequence is a wrong value.
+    A text in it whose characters had to be guessed or replaced is an issue of the column.
 
     Args:
         value: the value field of the sequence, with or without its sequence delimiter; VR ``UN`` reads it as PS3.5
@@ -68,7 +71,18 @@ def decode_sequence(
         items, outcome = read_items(value.raw, encoding=inner, charset=value.charset, limits=limits)
     if outcome.status != Status.OK:
         return Decoded(None, ((IssueCode.BAD_VALUE, value.raw[: MAX_RAW // 2].hex()),))
-    return Decoded(_dump_items(items, inline_limit) if items else None)
+    if not items:
+        return Decoded(None)
+    return Decoded(_dump_items(items, inline_limit), tuple(islice(_text_issues(items), MAX_ISSUES)))
+
+
+def _text_issues(items: Iterable[Item]) -> Iterator[tuple[IssueCode, str]]:
+    """What had to be guessed or replaced in the texts of a sequence; plain ASCII is not looked at."""
+    for element in chain.from_iterable(item.elements for item in items):
+        if isinstance(element.value, tuple):
+            yield from _text_issues(element.value)
+        elif element.vr in CHARSET_VRS and not (element.value.isascii() and b"\x1b" not in element.value):
+            yield from read_values(element.raw, element.vr).issues
 
 
 def _dump_items(items: Iterable[Item], inline_limit: int) -> str:

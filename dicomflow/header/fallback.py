@@ -134,7 +134,7 @@ class _Bounded(BytesIO):
 
 def _is_complete(dataset: FileDataset, data: bytes, stop: int) -> bool:
     tags = list(dataset.keys())  # a Dataset iterates over its elements, which would convert them
-    if any(_is_short(dataset.get_item(tag)) for tag in tags):
+    if any(_is_short(_element(dataset, tag)) for tag in tags):
         return False
     rest = data[stop : stop + 8]
     return not rest.strip(b"\0") if len(rest) < 8 else _is_stop_tag(dataset, rest)
@@ -221,8 +221,16 @@ def _tag(dataset: Dataset, step: Step) -> int | None:
 
 
 def _raw(dataset: Dataset, tag: int) -> bytes | None:
-    element = dataset.get_item(tag) if tag in dataset else None
+    element = _element(dataset, tag) if tag in dataset else None
     return None if element is None else _bytes(element)
+
+
+def _element(dataset: Dataset, tag: int) -> DataElement | RawDataElement | None:
+    """As it stands in the file. An empty one pydicom decodes at once, and refuses where it does not know the VR."""
+    try:
+        return dataset.get_item(tag)
+    except NotImplementedError:
+        return None
 
 
 def _bytes(element: DataElement | RawDataElement) -> bytes | None:
@@ -252,7 +260,7 @@ def _sequence_bytes(dataset: Dataset, element: DataElement | RawDataElement, sco
 
 
 def _raw_value(dataset: Dataset, tag: int, scope: _Scope) -> RawValue | None:
-    element = dataset.get_item(tag)
+    element = _element(dataset, tag)
     if element is None or _is_short(element):
         return None
     raw = _bytes(element) if _is_raw(element) or element.VR != "SQ" else _sequence_bytes(dataset, element, scope)

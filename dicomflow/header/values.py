@@ -245,7 +245,7 @@ def _to_float(largest: float, item: Item) -> _Typed:
             return _NOT_FINITE if _NO_NUMBER.fullmatch(text) else _BAD
         number = float(text)
         return _OUT_OF_RANGE if math.isinf(number) or abs(number) > largest else _Typed(number)
-    number = float(item or 0)
+    number = float(0 if item is None else item)  # not ``item or 0``: -0.0 keeps its sign
     if not math.isfinite(number):
         return _NOT_FINITE
     # A 64-bit integer that no float64 equals would be delivered as its neighbour.

@@ -1,5 +1,6 @@
-"""Decoding text by SpecificCharacterSet, on literal bytes and against pydicom."""
+"""Decoding text by SpecificCharacterSet: spellings, what is undeclared, escapes, items, and pydicom as oracle."""
 
+import json
 from pathlib import Path
 
 import pydicom.data
@@ -12,40 +13,8 @@ from dicomflow.errors import IssueCode
 from dicomflow.header.charset import decode_text
 from dicomflow.header.tree import read_tree
 from dicomflow.header.vr import CHARSET_VRS
-
-JAPANESE = b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J=\x1b$B$d$^$@\x1b(J^\x1b$B$?$m$&\x1b(J"
-KOREAN = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf"
-
-
-@pytest.mark.parametrize(
-    ("raw", "charset", "text"),
-    [
-        (b"Buc^J\xe9r\xf4me", b"ISO_IR 100", "Buc^Jérôme"),
-        (b"W\xb3\xb1cz", b"ISO_IR 101", "Włącz"),
-        (b"\xa1", b"ISO_IR 109", "Ħ"),
-        (b"\xa2", b"ISO_IR 110", "ĸ"),
-        (b"\xc4\xe9\xef\xed\xf5\xf3\xe9\xef\xf2", b"ISO_IR 126", "Διονυσιος"),
-        (b"\xe2\xc8\xc7\xe6\xea", b"ISO_IR 127", "قباني"),
-        (b"\xf9\xf8\xe5\xef", b"ISO_IR 138", "שרון"),
-        (b"\xbb\xee\xda\xe1", b"ISO_IR 144", "Люкс"),
-        (b"\xd0", b"ISO_IR 148", "Ğ"),
-        (b"\xa1\xd2", b"ISO_IR 166", "กา"),
-        (b"\xa4", b"ISO_IR 203", "€"),
-        (b"\xd4\xcf\xc0\xde", b"ISO_IR 13", "ﾔﾏﾀﾞ"),
-        ("Wang^XiaoDong=王^小東".encode(), b"ISO_IR 192", "Wang^XiaoDong=王^小東"),
-        (b"\xcd\xf5^\xd0\xa1\xb6\xab", b"GB18030", "王^小东"),
-        (b"\xcd\xf5^\xd0\xa1\xb6\xab", b"GBK ", "王^小东"),
-        (JAPANESE, b"ISO 2022 IR 13\\ISO 2022 IR 87", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
-        (KOREAN, b"\\ISO 2022 IR 149", "Hong^Gildong=洪^吉洞=홍^길동"),
-        (b"Z=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1", b"\\ISO 2022 IR 58", "Z=王^小"),
-        (b"\x1b$(D0!", b"\\ISO 2022 IR 159", b"\x1b$(D0!".decode("iso2022_jp_2")),
-        (b"\x1b-F\xc4", b"ISO 2022 IR 100\\ISO 2022 IR 126", "Δ"),
-        (b"\x1b-b\xa4", b"ISO 2022 IR 6\\ISO 2022 IR 203", "€"),
-    ],
-)
-def test_declared_set_decodes(raw, charset, text):
-    """Each defined term of PS3.3 C.12.1.1.2 decodes, without an issue."""
-    assert decode_text(raw, charset, "PN") == (text, None)
+from dicomflow.read import read_headers
+from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, SYNTAX, element, file, item, sequence
 
 
 @pytest.mark.parametrize(
@@ -142,23 +111,71 @@ def test_any_mix_of_escapes_decodes(parts):
     decode_text(b"".join(parts), declared, "PN")[0].encode()
 
 
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("defined", [True, False])
+def test_each_item_has_its_own_set_or_that_of_the_data_set_around_it(encoding, defined, tmp_path):
+    """One level down and two; an empty set is the default one (PS3.5 7.5.3)."""
+    meaning = element(0x00080104, "LO", b"\xc4", encoding)
+
+    def data_set(charset, content=meaning):
+        own = b"" if charset is None else element(0x00080005, "CS", charset, encoding)
+        return item(own + content, encoding, defined=defined)
+
+    nested = sequence(0x00080121, [data_set(None), data_set(b"ISO_IR 148")], encoding, defined=defined)
+    items = [data_set(b"ISO_IR 126"), data_set(None), data_set(b""), data_set(b"ISO_IR 166", meaning + nested)]
+    body = element(0x00080005, "CS", b"ISO_IR 144", encoding) + element(0x00080018, "UI", b"1.2", encoding)
+    body += sequence(0x00081032, items, encoding, defined=defined)
+    inner = "ProcedureCodeSequence[3].EquivalentCodeSequence"
+    paths = [f"ProcedureCodeSequence[{n}].CodeMeaning" for n in range(4)] + [
+        f"{inner}[{n}].CodeMeaning" for n in (0, 1)
+    ]
+    profile = tmp_path / "items.yaml"
+    columns = [f"{{name: Code{n}, path: '{path}'}}" for n, path in enumerate(paths)]
+    lines = [f"  - {column}\n" for column in columns]
+    profile.write_text("profile: items\ncolumns:\n" + "".join(lines))
+    (row,) = read_headers(file(body, syntax=SYNTAX[encoding]), columns=str(profile)).to_pylist()
+    assert [row[f"Code{n}"] for n in range(6)] == ["Δ", "Ф", "Ä", "ฤ", "ฤ", "Ä"]
+    assert [issue["path"] for issue in row["issues"]] == ["Code2"]
+
+
+def test_a_sequence_as_json_knows_the_set_around_it(tmp_path):
+    """What an item inherits, and an issue for what had to be guessed."""
+    profile = tmp_path / "json.yaml"
+    profile.write_text("profile: json\ncolumns:\n  - ProcedureCodeSequence\n")
+    meaning = element(0x00080104, "LO", b"\xc4")
+    items = [item(meaning), item(element(0x00080005, "CS", b"ISO_IR 126") + meaning)]
+    start = [element(0x00080005, "CS", charset) for charset in (b"ISO_IR 144", b"ISO_IR 148", b"")]
+    rest = element(0x00080018, "UI", b"1.2") + sequence(0x00081032, items)
+    rows = read_headers([file(one + rest) for one in start], columns=str(profile)).to_pylist()
+    models = [json.loads(row["ProcedureCodeSequence"]) for row in rows]
+    texts = [[each["00080104"]["Value"] for each in model] for model in models]
+    assert texts == [[["Ф"], ["Δ"]], [["Ä"], ["Δ"]], [["Ä"], ["Δ"]]]
+    codes = [[issue["code"] for issue in row["issues"] or []] for row in rows]
+    assert codes == [[], [], ["charset_undeclared"]]
+
+
 CHARSET_FILES = sorted((Path(pydicom.data.__file__).parent / "charset_files").glob("*.dcm"))
-PYDICOM_KEEPS_ESCAPES = {
-    "chrGB2312.dcm"
-}  # pydicom leaves ESC $)A in the text: PS3.5 6.1.2.5, escapes are no characters
+
+
+def texts_of(elements, dataset):
+    """(tag, our text, our issue, pydicom's text) of every text in a data set and in its items."""
+    for found in elements:
+        theirs = dataset[found.tag]
+        if found.vr == "SQ":
+            for ours, item_of_theirs in zip(found.value, theirs.value, strict=True):
+                yield from texts_of(ours.elements, item_of_theirs)
+        elif found.vr in CHARSET_VRS:
+            many = theirs.value if theirs.VM > 1 else [theirs.value]
+            yield found.tag, *decode_text(found.raw.raw, found.charset, found.vr), "\\".join(map(str, many))
 
 
 @pytest.mark.parametrize("path", CHARSET_FILES, ids=lambda path: path.name)
 def test_equals_pydicom_on_its_charset_files(path):
-    """Names in pydicom's charset files read as pydicom reads them."""
-    if path.name in PYDICOM_KEEPS_ESCAPES:
-        pytest.skip("pydicom is wrong here")
-    elements = {element.tag: element for element in read_tree(path.read_bytes()).elements}
+    """Every text of pydicom's charset files, in sequences too, reads as pydicom reads it, with no issue."""
     dataset = dcmread(path)
-    names = [element for element in dataset if element.VR == "PN" and element.VM == 1]
-    assert names or "PatientName" not in dataset
-    for name in names:
-        found = elements[int(name.tag)]
-        text, issue = decode_text(found.raw.raw, found.charset, "PN")
-        assert text.rstrip(" \0=") == str(name.value)  # pydicom drops empty component groups at the end
+    dataset.decode()
+    found = list(texts_of(read_tree(path.read_bytes()).elements, dataset))
+    assert found
+    for tag, text, issue, theirs in found:
+        assert text.rstrip(" \0=") == theirs.rstrip(" \0="), f"{tag:08X}"  # pydicom drops empty groups at the end
         assert issue is None

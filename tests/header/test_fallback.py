@@ -6,6 +6,8 @@ import pytest
 
 from dicomflow.header.fallback import ReadBounds, read_with_pydicom
 from dicomflow.header.reader import COMPILED
+from dicomflow.header.values import Decoded, decode_value
+from dicomflow.schema.column import NEVER_SPLIT
 from tests.dicom_bytes import (
     BIG,
     DEFLATED_UID,
@@ -20,6 +22,7 @@ from tests.dicom_bytes import (
     sequence,
 )
 from tests.scanning import UID, columns_of, read_one
+from tests.value_cases import ATTRIBUTES, CASES, TAGS, pack
 
 NAMES = (
     "Modality",
@@ -153,3 +156,27 @@ def test_pydicom_is_given_no_more_than_it_may_take():
     broken = file(element(0x00080018, "UI", b"1.2")) + bytes(200_000)
     assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), ReadBounds(5)) is None
     assert read_with_pydicom(broken, columns_of("SOPInstanceUID"), ReadBounds(200_000)) is not None
+
+
+@pytest.mark.parametrize("letters", [None, "UN", "ZZ"])
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+def test_the_value_table_holds_for_pydicom_as_reader(encoding, letters):
+    """Whoever reads the header, each value field of each VR gives the same value and issues."""
+    if letters and encoding is IMPLICIT:
+        pytest.skip("no VR stands in implicit VR")
+    found = []
+    for vr, case in [(vr, case) for vr, cases in CASES.items() for case in cases]:
+        columns = columns_of(ATTRIBUTES[vr])
+        raw = pack(vr, case.field, EXPLICIT if letters == "UN" else encoding)
+        data = file(
+            element(UID, "UI", b"1.2", encoding) + element(TAGS[vr], letters or vr, raw, encoding),
+            syntax=SYNTAX[encoding],
+        )
+        header = read_with_pydicom(data, columns)
+        for many, value, codes in ((False, case.one, case.one_codes), (True, case.many, case.many_codes)):
+            if many and vr in NEVER_SPLIT:
+                continue
+            decoded = Decoded(None) if header.values[1] is None else decode_value(header.values[1], vr, many)
+            if (repr(decoded.value), [str(code) for code, _ in decoded.issues]) != (repr(value), codes):
+                found.append((vr, case.field, decoded))
+    assert not found

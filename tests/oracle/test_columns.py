@@ -13,14 +13,6 @@ from dicomflow.schema.profile import load_profile
 from tests.oracle.columns import row_differences, sequence_differences
 from tests.oracle.files import ONLY_WE_READ, all_keywords, chunks, has_key, see
 
-PENDING = {
-    # An SQ column does not keep the SpecificCharacterSet of the data set around it: ``reader._vr_kinds``.
-    ("chrSQEncoding1.dcm", "RequestedProcedureCodeSequence[0].00100010"),
-}
-"""Known and not mended yet; empty is right."""
-NOT_YET = {"dBdt"}
-"""Keywords that ``schema.column`` does not take for one."""
-
 
 @lru_cache(maxsize=2)
 def load_columns(profile: str) -> tuple[Column, ...]:
@@ -46,7 +38,7 @@ def differences(chunk: tuple[Path, ...], columns: str) -> list[str]:
                 *row_differences(row, sight.dataset, profile),
                 *sequence_differences(row, sight.dataset, elements, profile),
             ]
-            found += [f"{path.name}: {one}" for one in wrong if (path.name, one.partition(": ")[0]) not in PENDING]
+            found += [f"{path.name}: {one}" for one in wrong]
     return found
 
 
@@ -79,4 +71,4 @@ def test_all_attributes_equal_pydicom(chunk, all_attributes):
 def is_column(keyword: str) -> bool:
     """Bulk data is no column, nor is an attribute of a repeating group (60xx): its keyword says not which."""
     entry = entry_for_keyword(keyword)
-    return entry is not None and entry.vrs[0] in ARROW_TYPES and keyword not in NOT_YET
+    return entry is not None and entry.vrs[0] in ARROW_TYPES
