@@ -1,0 +1,205 @@
+"""What must hold for any bytes whatever: one function, ``check``, for the fuzzer and for the tests.
+
+The bytes are read whole from a buffer of exactly their size, in growing prefixes as a caller would, and with limits so
+small that they are hit.  Work is counted in elements, not in seconds.  What is slow (typing a batch, the tree, pydicom)
+is done for a share of the inputs that a checksum picks, so that the fuzzer keeps its pace and a failure its repeatability.
+"""
+
+import json
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from dicomflow.errors import Code, Status
+from dicomflow.header.dicom_json import to_dicom_json
+from dicomflow.header.element import Limits
+from dicomflow.header.reader import COMPILED, NEED_MORE, OUTCOMES, HeaderReader
+from dicomflow.header.tree import read_tree
+from dicomflow.schema.column import Column, make_column
+from dicomflow.schema.profile import load_profile
+from tests.scanning import build, distinct_values
+
+PATHS = {
+    "SharedFunctionalGroupsSequence": None,
+    "PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0].ImagePositionPatient": None,
+    "ReferencedSeriesSequence[0].ReferencedInstanceSequence[2].ReferencedSOPInstanceUID": None,
+    "RequestAttributesSequence[0].ScheduledProtocolCodeSequence[0].CodeMeaning": None,
+    "ReferencedImageSequence[0].SmallestImagePixelValue": "US",
+    'ReferencedImageSequence[1].(0011,"A",01)': "LO",
+    '(0029,"SIEMENS CSA HEADER",08)': "LO",
+    '(0009,"GEMS_IDEN_01",01)[0].PixelSpacing': "DS",
+    "TransferSyntaxUID": None,
+}
+"""What the ``standard`` profile does not ask for: nested, private, a sequence whole, US or SS, file meta; and their VR."""
+
+COLUMNS: tuple[Column, ...] = (
+    *load_profile("standard").columns,
+    *(make_column(f"Extra{number}", (path,), vr) for number, (path, vr) in enumerate(PATHS.items())),
+)
+SMALL = {"max_elements": 24, "max_depth": 2, "max_inflated_bytes": 2000}
+MAX_INFLATED = 1 << 20
+SOME, FEW = 8, 128
+"""One input in so many is looked at value by value; typed, read into a tree, given to pydicom."""
+
+_READER = HeaderReader(COLUMNS, rows=2, max_inflated_bytes=MAX_INFLATED)
+_PREFIXES = HeaderReader(COLUMNS, rows=1, max_inflated_bytes=MAX_INFLATED)
+_LIMITED = HeaderReader(COLUMNS, rows=1, **SMALL)
+
+
+class Found(NamedTuple):
+    """How reading ended, and what the scanner noted, to be compared."""
+
+    verdict: int
+    inflate_code: Code | None
+    offset: int
+    stop: int
+    elements: int
+    lengths: bytes
+    offsets: bytes
+    vrs: bytes
+
+
+def check(data: bytes) -> None:
+    """Read these bytes in every way; AssertionError, or whatever else comes out, is a defect."""
+    assert COMPILED, "there is nothing to fuzz without the compiled modules"
+    draw = zlib.crc32(data)
+    whole = _read_whole(data, _READER)
+    _check_hits(_READER)
+    if draw % SOME == 0:
+        _check_values(_READER)
+    _accept(_READER, ask_pydicom=draw % FEW == 0)
+    if draw % FEW == 1 and _READER.batch.rows:
+        build(_READER, _READER.batch.rows)
+    _READER.batch.reset()
+    if draw & 1:
+        _check_prefixes(data, whole, draw % (len(data) + 1))
+    else:
+        _read_limited(data)
+    if draw % FEW == 2:
+        _check_tree(data)
+
+
+# ---- the scanner -----------------------------------------------------------------------------------------------------
+
+
+def _read_whole(data: bytes, reader: HeaderReader) -> Found:
+    """From a buffer without a byte to spare: what reads beyond it is caught."""
+    reader.grow(len(data))
+    reader.view[:] = data
+    verdict = reader.scan(len(data), True)
+    assert verdict != NEED_MORE, "asks for more than there is"
+    assert verdict == 0 or verdict in OUTCOMES, "a verdict without an outcome"
+    return _found(reader)
+
+
+def _found(reader: HeaderReader) -> Found:
+    hits, scanner = reader.hits, reader.scanner
+    absent = hits.length < 0
+    return Found(
+        reader.verdict,
+        reader._inflate_code,
+        scanner.offset,
+        scanner.stop,
+        scanner.elements,
+        hits.length.tobytes(),
+        np.where(absent, 0, hits.offset).tobytes(),
+        np.where(absent, 0, hits.vr).tobytes(),
+    )
+
+
+def _check_hits(reader: HeaderReader) -> None:
+    """Each value lies inside the bytes, and no byte was walked twice."""
+    size, hits, scanner = len(reader._bytes), reader.hits, reader.scanner
+    present = hits.length >= 0
+    ends = (hits.offset + hits.length)[present]
+    assert not ends.size or (hits.offset[present].min() >= 0 and ends.max() <= size), "a value outside the bytes"
+    assert 0 <= scanner.offset <= size and 0 <= reader.header_bytes <= size, "ends outside the bytes"
+    assert 8 * scanner.elements <= size + 8, "more elements than the bytes can hold"
+    assert size <= len(reader.buffer) + reader.max_inflated_bytes, "inflated beyond the limit"
+
+
+def _check_values(reader: HeaderReader) -> None:
+    """Each value has the length that stands before it; a charset in force lies inside the bytes."""
+    data, hits = bytes(reader._bytes), reader.hits
+    for leaf in np.flatnonzero(hits.length >= 0).tolist():
+        offset, length = int(hits.offset[leaf]), int(hits.length[leaf])
+        long, short = data[offset - 4 : offset], data[offset - 2 : offset]
+        stated = {int.from_bytes(one, order) for one in (long, short) for order in ("little", "big")}
+        assert length in stated or 0xFFFFFFFF in stated, "a value of another length than stated"
+        scope = int(hits.scope[leaf])
+        while scope >= 0:
+            if hits.scope_length[scope] >= 0:
+                assert 0 <= hits.scope_offset[scope] <= len(data) - hits.scope_length[scope], "a charset outside"
+            assert hits.scope_parent[scope] < scope, "scopes in a circle"
+            scope = int(hits.scope_parent[scope])
+
+
+def _check_prefixes(data: bytes, whole: Found, size: int) -> None:
+    """Fed bit by bit, the end is the same; what lies in the buffer behind the bytes read so far changes nothing."""
+    reader = _PREFIXES
+    reader.grow(len(data) + 64)
+    reader.view[:] = b"\xa5" * len(reader.view)
+    place, steps = 0, 0
+    while True:
+        size = min(size, len(data))
+        reader.view[place:size] = data[place:size]
+        place, at_end = size, size == len(data)
+        if reader.scan(size, at_end) != NEED_MORE:
+            break
+        assert not at_end, "asks for more than there is"
+        assert reader.needed > size, "asks for what it has"
+        steps += 1
+        size = reader.needed if steps < 2 else max(reader.needed, 2 * size)
+    found = _found(reader)
+    if Code.INFLATE_ERROR in (whole.inflate_code, found.inflate_code):
+        return  # how much of a damaged stream comes out depends on the steps in which it was fed
+    assert found == whole, "a prefix ends otherwise than the whole"
+
+
+def _read_limited(data: bytes) -> None:
+    reader = _LIMITED
+    _read_whole(data, reader)
+    _check_hits(reader)
+    assert reader.scanner.elements <= SMALL["max_elements"] + 1, "more elements than allowed"
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _accept(reader: HeaderReader, *, ask_pydicom: bool) -> None:
+    """The outcome says whether there is a row; the same header again has the same codes."""
+    if reader._asks_pydicom() and not ask_pydicom:
+        return
+    for row in range(2):
+        outcome = reader.accept()
+        has_row = outcome is None or outcome.status is Status.PARTIAL
+        assert reader.batch.rows == (row + 1 if has_row else 0), "a row without its outcome, or the reverse"
+        assert outcome is None or (outcome.code is not None and outcome.message), "an outcome that says nothing"
+        reader.remarks()
+    if reader.batch.rows:
+        first, second = reader.batch.take_codes()
+        assert (first == second).all(), "equal values with two codes"
+        if not reader.by_pydicom:
+            _check_interned(reader, first.tolist())
+
+
+def _check_interned(reader: HeaderReader, codes: list[int]) -> None:
+    """The interned value of a column is the hit's, byte by byte (the key's and one more: each costs a copy)."""
+    for column in (0, zlib.crc32(reader.header) % len(codes)):
+        if codes[column] < 0:
+            continue
+        leaf = reader.tables.column_leaves[column][reader.batch.chosen[column]]
+        start, length = int(reader.hits.offset[leaf]), int(reader.hits.length[leaf])
+        interned = distinct_values(reader, column)[codes[column]].raw
+        assert interned == bytes(reader._bytes[start : start + length]), "another value than the scanner's"
+
+
+# ---- the tree --------------------------------------------------------------------------------------------------------
+
+
+def _check_tree(data: bytes) -> None:
+    tree = read_tree(data, limits=Limits(max_inflated_bytes=MAX_INFLATED))
+    json.dumps(to_dicom_json((*tree.file_meta, *tree.elements)), allow_nan=False)
+    assert tree.outcome.status in (Status.OK, Status.PARTIAL, Status.FAILED, Status.NOT_DICOM, Status.SKIPPED)
+    assert tree.outcome.status is Status.OK or tree.outcome.code is not None
