@@ -1,7 +1,6 @@
 """What libFuzzer runs: ``check`` under atheris, with the mutator that knows elements.
 
 Coverage is that of the compiled modules; Python that runs for one input in a hundred could not guide anything.
-
 Started by ``run.py``, which prepares the build, the seeds and the environment; arguments are libFuzzer's.
 """
 
@@ -9,25 +8,30 @@ import random
 import sys
 from pathlib import Path
 
-import atheris
-
-import dicomflow.header.scan
 from tests.fuzz.harness import check
 from tests.fuzz.mutate import mutate
 
-_RNG = random.Random()
 
+def main() -> None:
+    """Fuzz until the runs are used up or something is found; only with the build that ``run.py`` makes."""
+    import atheris
 
-def _mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Half by what elements look like, half by libFuzzer's own mutators, which learn from comparisons."""
-    if seed & 1 or not data:
-        return bytes(atheris.Mutate(data, max_size))
-    _RNG.seed(seed)
-    return mutate(data, max_size, _RNG)
+    from dicomflow.header import scan
+
+    if b"__asan_init" not in Path(scan.__file__).read_bytes():
+        sys.exit(f"not built with AddressSanitizer: {scan.__file__}")
+    rng = random.Random()
+
+    def change(data: bytes, max_size: int, seed: int) -> bytes:
+        """Half by what elements look like, half by libFuzzer's own mutators, which learn from comparisons."""
+        if seed & 1 or not data:
+            return bytes(atheris.Mutate(data, max_size))
+        rng.seed(seed)
+        return mutate(data, max_size, rng)
+
+    atheris.Setup(sys.argv, check, custom_mutator=change)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    if b"__asan_init" not in Path(dicomflow.header.scan.__file__).read_bytes():
-        sys.exit(f"not built with AddressSanitizer: {dicomflow.header.scan.__file__}")
-    atheris.Setup(sys.argv, check, custom_mutator=_mutate)
-    atheris.Fuzz()
+    main()
