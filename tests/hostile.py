@@ -1,9 +1,10 @@
-"""Inputs made to exhaust a reader, and a process of its own to read one in: what it became, and the memory it took.
+"""Inputs made to exhaust a reader, and a process of its own to read them in: what they became, and the memory it took.
 
-    python -m tests.hostile FILE DEST [PROFILE]      prints one line of JSON
+    python -m tests.hostile DEST PROFILE FILE...      prints one line of JSON per file
 """
 
 import json
+import os
 import re
 import resource
 import struct
@@ -11,10 +12,23 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.dicom_bytes import DEFLATED_UID, EXPLICIT, IMPLICIT, IMPLICIT_UID, element, file, item, meta
-from tests.dicom_bytes import item_end, sequence_end
+import pyarrow.parquet as pq
+
+import dicomflow
+from tests.dicom_bytes import (
+    DEFLATED_UID,
+    EXPLICIT,
+    IMPLICIT,
+    IMPLICIT_UID,
+    element,
+    file,
+    item,
+    item_end,
+    meta,
+    sequence_end,
+)
 
 ROOT = Path(__file__).parents[1]
 KEY = element(0x00080018, "UI", b"1.2.3\0")
@@ -27,17 +41,26 @@ WANTED, UNWANTED = 0x52009229, 0x00081199
 HANGS = 300  # seconds: not a mark, only the end of a test that would never end
 
 
-def read_alone(path: Path, dest: Path, profile: Path | None = None) -> dict[str, Any]:
-    """Read one file with ``read_headers`` and ``extract`` in a new process.
+class Read(NamedTuple):
+    """What became of one file; ``peak``: bytes of memory that reading it and those before it took, imports apart."""
 
-    Returns:
-        ``ledger`` (the file's row), ``row`` (its instance or None) and ``peak``, bytes of memory the reading added.
-    """
-    command = [sys.executable, "-m", "tests.hostile", str(path), str(dest), *([str(profile)] if profile else [])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=False)
+    status: str
+    code: str | None
+    row: dict[str, Any] | None
+    peak: int
+
+
+def read_alone(folder: Path, files: dict[str, bytes], profile: str = "standard") -> dict[str, Read]:
+    """Read these files in a new process, one after the other, with ``read_headers`` and with ``extract``."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    command = [sys.executable, "-m", "tests.hostile", str(folder / "out"), profile, *(str(folder / name) for name in files)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return {name: Read(*json.loads(line)) for name, line in zip(files, done.stdout.splitlines(), strict=True)}
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------
@@ -89,29 +112,30 @@ def _peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _main(path: str, dest: str, profile: str = "standard") -> None:
-    import duckdb  # noqa: F401  imported before the first measurement: not what is measured
-    import pyarrow.parquet as pq
-
-    import dicomflow
-
-    small = file(KEY)
-    Path(dest).mkdir()
-    (Path(dest) / "small.dcm").write_bytes(small)
-    dicomflow.extract(Path(dest) / "small.dcm", Path(dest) / "warm", compute__scheduler="threads", compute__workers=1)
-    dicomflow.read_headers(small)
+def _main(dest: str, profile: str, *paths: str) -> None:
+    """The first file is small and only warms up: what imports take is not what is measured."""
+    small = Path(dest).with_name("small")
+    small.write_bytes(file(KEY))
+    _read(str(small), Path(dest) / "small", profile)
     before = _peak()
-    table = dicomflow.read_headers(path, columns=profile, errors="skip")
-    read_peak = _peak()
-    out = Path(dest) / "out"
-    dicomflow.extract(path, out, columns=profile, compute__scheduler="threads", compute__workers=1)
-    peak = _peak()
-    (ledger,) = (row for part in (out / "files").glob("*.parquet") for row in pq.read_table(part).to_pylist())
-    rows = [row for part in (out / "instances").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
-    same = [one["SOPInstanceUID"] for one in table.to_pylist()] == [one["SOPInstanceUID"] for one in rows]
-    found = {"ledger": ledger, "row": rows[0] if rows else None, "same": same, "before": before}
-    found |= {"read_peak": read_peak, "peak": peak}
-    print(json.dumps(found, default=str))
+    for number, path in enumerate(paths):
+        status, code, row = _read(path, Path(dest) / str(number), profile)
+        print(json.dumps([status, code, row, _peak() - before], default=str))
+
+
+def _read(path: str, dest: Path, profile: str) -> tuple[str, str | None, dict[str, Any] | None]:
+    """The file's row of the ledger, and its instance; both ways of reading must agree."""
+    dicomflow.extract(path, dest, columns=profile, compute__scheduler="threads", compute__workers=1)
+    (ledger,) = _rows(dest / "files")
+    rows = _rows(dest / "instances")
+    alone = dicomflow.read_headers(path, columns=profile, errors="skip").to_pylist()
+    technical = {"source_mtime"}
+    assert [{**one, **dict.fromkeys(technical)} for one in alone] == [{**one, **dict.fromkeys(technical)} for one in rows]
+    return ledger["status"], ledger["code"], rows[0] if rows else None
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [row for part in folder.glob("*.parquet") for row in pq.read_table(part).to_pylist()]
 
 
 if __name__ == "__main__":
