@@ -42,12 +42,13 @@ HANGS = 300  # seconds: not a mark, only the end of a test that would never end
 
 
 class Read(NamedTuple):
-    """What became of one file; ``peak``: bytes of memory that reading it and those before it took, imports apart."""
+    """What became of one file; ``peak``: bytes of memory that reading it and those before it took, ``process``: imports too."""
 
     status: str
     code: str | None
     row: dict[str, Any] | None
     peak: int
+    process: int
 
 
 def read_alone(folder: Path, files: dict[str, bytes], profile: str = "standard") -> dict[str, Read]:
@@ -120,7 +121,7 @@ def _main(dest: str, profile: str, *paths: str) -> None:
     before = _peak()
     for number, path in enumerate(paths):
         status, code, row = _read(path, Path(dest) / str(number), profile)
-        print(json.dumps([status, code, row, _peak() - before], default=str))
+        print(json.dumps([status, code, row, _peak() - before, _peak()], default=str))
 
 
 def _read(path: str, dest: Path, profile: str) -> tuple[str, str | None, dict[str, Any] | None]:

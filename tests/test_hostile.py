@@ -184,10 +184,10 @@ BACKSLASHES = {0x00080008: "ImageType", 0x00080020: "StudyDate", 0x00080030: "St
 
 
 def test_values_of_a_million_items(tmp_path):
-    """Nothing but backslashes, or a million bad items: no value, one row, issues in bounded number."""
+    """Nothing but backslashes, or bad items between them: no value, one row, issues in bounded number."""
     files = {}
     for tag, keyword in BACKSLASHES.items():
-        for name, text in (("empty", b"\\" * MILLION), ("bad", b"x\\" * (MILLION // 2))):
+        for name, text in (("empty", b"\\" * MILLION), ("bad", b"x\\" * (MILLION // 10))):
             value = element(tag, "", text, IMPLICIT)
             body = value + IMPLICIT_KEY if tag < 0x00080018 else IMPLICIT_KEY + value
             files[f"{keyword}-{name}"] = file(body, syntax=SYNTAX[IMPLICIT])
@@ -244,7 +244,7 @@ def test_a_segmentation_of_12_000_frames(tmp_path, own, defined):
     data = make_segmentation(defined=defined)
     (read,) = read_alone(tmp_path, {"seg": data}, own).values()
     assert (read.status, read.code) == (OK, None)
-    assert read.peak < 64 * MIB
+    assert read.peak < 64 * MIB and read.process < 300_000_000
     row = read.row
     assert (row["Modality"], row["NumberOfFrames"], row["PixelSpacing"]) == ("SEG", FRAMES, [0.703125, 0.703125])
     assert row["Position"] == [-180.0, -180.0, -600 + 1.25 * ((FRAMES - 1) // SEGMENTS)]
