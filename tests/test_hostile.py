@@ -107,7 +107,8 @@ def test_lengths_of_gigabytes_in_every_vr(vr, length):
     for encoding, key in ((IMPLICIT, IMPLICIT_KEY), (EXPLICIT, KEY)):
         for tag in (0x00091001, 0x00204000):  # one that no column wants, and ImageComments
             head = element(tag, vr, b"", encoding)
-            lied = element(tag, vr, b"abcd", encoding, length=length if len(head) == 12 or encoding.implicit else 0xFFFE)
+            size = length if len(head) == 12 or encoding.implicit else 0xFFFE
+            lied = element(tag, vr, b"abcd", encoding, length=size)
             data = file(key + lied, syntax=SYNTAX[encoding])
             read = read_one(data, "ImageComments")
             assert (read.code, read.outcome.offset) == (Code.TRUNCATED, len(data) - len(lied))
@@ -151,7 +152,7 @@ def test_a_million_of_anything(tmp_path, own):
         "repeated": KEY + modality,
         "creators": KEY + element(0x00290010, "LO", b"SOMEBODY") * MILLION + creator,
     }
-    expected = {name: (OK, None) for name in files} | {"too-many": ELEMENTS}
+    expected = dict.fromkeys(files, (OK, None)) | {"too-many": ELEMENTS}
     for tag in (WANTED, UNWANTED):
         for defined in (True, False):
             name = f"items-{tag:08X}-{defined}"

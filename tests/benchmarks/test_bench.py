@@ -91,7 +91,7 @@ def segmentation() -> Path:
 
 
 @pytest.mark.benchmark(group="segmentation", timer=cpu_of_self)
-def test_segmentation(benchmark: Any, segmentation: Path, tmp_path: Path) -> None:
+def test_seg(benchmark: Any, segmentation: Path, tmp_path: Path) -> None:
     """One segmentation into a typed row of the standard profile; its memory in a process of its own."""
     benchmark.pedantic(read_headers, args=(segmentation,), rounds=ROUNDS, warmup_rounds=1)
     (alone,) = read_alone(tmp_path, {"seg": make_segmentation()}).values()
@@ -99,7 +99,7 @@ def test_segmentation(benchmark: Any, segmentation: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.benchmark(group="segmentation", timer=cpu_of_self)
-def test_segmentation_pydicom(benchmark: Any, segmentation: Path) -> None:
+def test_seg_pydicom(benchmark: Any, segmentation: Path) -> None:
     """The same attributes of the same file by pydicom, untyped, without a table."""
     columns = load_profile("standard").columns
     benchmark.pedantic(_read_with_pydicom, args=(segmentation, columns), rounds=3, warmup_rounds=1)
@@ -107,7 +107,9 @@ def test_segmentation_pydicom(benchmark: Any, segmentation: Path) -> None:
 
 def _read_with_pydicom(path: Path, columns: tuple[Column, ...]) -> dict[str, Any]:
     dataset = pydicom.dcmread(path, stop_before_pixels=True)
-    return {column.name: next(filter(None, (_follow(dataset, each) for each in column.paths)), None) for column in columns}
+    return {
+        column.name: next(filter(None, (_follow(dataset, each) for each in column.paths)), None) for column in columns
+    }
 
 
 def _follow(dataset: Any, path: tuple[Step, ...]) -> Any:

@@ -175,7 +175,7 @@ def _deflate(data: bytearray, rng: random.Random) -> None:
     data[place:] = packer.compress(bytes(data[place:]) + bytes(rng.choice((0, 0, 5000)))) + packer.flush()
     if rng.random() < 0.7:
         start = data.find(b"1.2.840.10008.1.2")
-        if 0 <= start:
+        if start >= 0:
             data[start : start + 22] = b"1.2.840.10008.1.2.1.99"
 
 

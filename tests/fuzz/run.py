@@ -50,7 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=2_000_000, help="executions, of all jobs together")
     parser.add_argument("--jobs", type=int, default=2, help="processes that share one corpus")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "fuzz")
-    parser.add_argument("--seeds", type=Path, default=CORPUS, help="a folder of DICOM files to begin from, if it exists")
+    parser.add_argument("--seeds", type=Path, default=CORPUS, help="a folder of DICOM files to begin from")
     parser.add_argument("--rss-limit", type=int, default=1024, help="MiB of a process; the sanitizer's share included")
     return parser.parse_args(arguments)
 
@@ -88,9 +88,7 @@ def _fill(work: Path, seeds: Path) -> tuple[Path, Path]:
     return corpus, found
 
 
-def _command(
-    work: Path, corpus: Path, found: Path, runs: int, options: argparse.Namespace, job: int
-) -> list[str]:
+def _command(work: Path, corpus: Path, found: Path, runs: int, options: argparse.Namespace, job: int) -> list[str]:
     return [
         sys.executable,
         "-m",
