@@ -8,11 +8,13 @@ VENV := $(BUILD)/$(TAG)
 BIN := $(VENV)/bin
 FILES ?= 10000
 MANY ?= 100000
+RUNS ?= 2000000
+JOBS ?= 2
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench fuzz notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -43,6 +45,9 @@ bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=1000
 	$(BIN)/python -m pytest -q -c tests/benchmarks/pytest.ini tests/benchmarks --files $(FILES) --many $(MANY) \
 	    --benchmark-json=bench/results.json --benchmark-columns=min,median,max,rounds
 
+fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
+	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)
+
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
 
@@ -67,6 +72,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.test
 	$(BIN)/python -m pip install -q -e '.[test,bench]'
+	touch $@
+
+$(VENV)/.fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e '.[test,fuzz]'
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -7,8 +7,9 @@ Knows no elements.
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 
-_INFLATE_STEP = 1024
+_INFLATE_STEP = 1024  # bytes of input; so much is inflated once more where a stream is damaged
 
 
 class Inflater:
@@ -41,19 +42,24 @@ class Inflater:
         return not self._rest and self._place >= len(self._data)
 
     def inflate(self, size: int) -> None:
-        """Inflate until ``size`` bytes are out, or as far as it goes; in small steps, since an error costs a step."""
+        """Inflate until ``size`` bytes are out, or as far as it goes: up to the very byte where a stream is damaged."""
         while len(self.out) < size and not (self._exhausted or self.damaged or self._zlib.eof):
             if not self._rest:
                 self._rest = self._data[self._place : self._place + _INFLATE_STEP]
                 self._place += len(self._rest)
+            before = self._zlib.copy()
             try:
                 self.out += self._zlib.decompress(self._rest, size - len(self.out))
             except zlib.error:
-                self._retry()
+                self._salvage(before)
             else:
                 self._rest = self._zlib.unconsumed_tail
 
-    def _retry(self) -> None:
+    def _salvage(self, before: zlib._Decompress) -> None:
+        """Repeat the step that failed byte by byte: what comes out must not depend on how the stream was cut into steps."""
+        with suppress(zlib.error):
+            for byte in self._rest:
+                self.out += before.decompress(bytes((byte,)))
         if self.out or self._window > 0:
             self.damaged = True
         else:

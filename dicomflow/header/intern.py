@@ -189,7 +189,7 @@ class Interner:
     def drop_row(self):
         """Forget the row added last (its distinct values may stay)."""
         self.rows -= 1
-        while self.oversized and self.oversized[-1][0] == self.rows:
+        while self.oversized and self.oversized[len(self.oversized) - 1][0] == self.rows:
             self.oversized.pop()
 
     def take_codes(self):

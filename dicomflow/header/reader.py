@@ -325,7 +325,7 @@ class HeaderReader:
                 stream.damaged
                 or stream.ended
                 or (stream.starved and at_end)
-                or wanted >= self.limits.max_inflated_bytes
+                or len(stream.out) >= self.limits.max_inflated_bytes
             )
             self._use(inflated)
             self.verdict = self.scanner.scan(len(inflated), final, start)

@@ -296,7 +296,7 @@ class ElementWalk(HitNotes):
         inner: cython.int
         start: cython.longlong
         lists: cython.bint = found >= 0 and self.entry_list_lo[found] < self.entry_list_hi[found]
-        before: cython.longlong = 0
+        before: cython.longlong
         fragments: cython.bint = flags > 0 and (flags & FRAGMENTS_VR) != 0
         if depth + 1 > self.max_depth:
             self._fail(LIMIT_DEPTH, pos)
@@ -329,9 +329,9 @@ class ElementWalk(HitNotes):
                 self._fail(LIMIT_ELEMENTS, start)
                 return -1
             node = -1 if fragments else self._child(found, item)
+            before = self.found_count
             if lists:
                 self.item_at[level] = item
-                before = self.found_count
             item += 1
             item_end = end  # an item of undefined length may lack its delimiter at the end of what holds it
             if raw_length != _UNDEFINED:
@@ -353,7 +353,7 @@ class ElementWalk(HitNotes):
                 return -1
             if raw_length != _UNDEFINED:
                 pos = item_end  # an item delimiter inside a defined-length item ends it early
-            if lists and inner != scope:
+            if inner != scope:
                 self._close_scope(inner, scope, found, before)
 
     @cython.cfunc

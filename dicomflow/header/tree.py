@@ -9,7 +9,6 @@ It serves ``show``, sequences as JSON, and as a second opinion on the compiled s
 from __future__ import annotations
 
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from dicomflow.header.element import (
     Limits,
     Sequence,
 )
+from dicomflow.header.inflate import Inflater
 from dicomflow.header.vr import KNOWN_VRS
 from dicomflow.header.walk import Bound, Fault, Found, FoundItem, Walk, layout_vr, vr_at
 from dicomflow.model import Outcome
@@ -36,7 +36,6 @@ _CHARSET, _DIRECTORY_RECORDS, _PIXEL_REPRESENTATION = 0x00080005, 0x00041220, 0x
 _MEDIA_STORAGE_CLASS, _TRANSFER_SYNTAX = 0x00020002, 0x00020010
 _DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"
 _FIRST_INFLATE = 64 * 1024
-_INFLATE_STEP = 1024  # bytes of input; what an error costs
 
 
 def read_tree(data: bytes, *, limits: Limits | None = None) -> Header:
@@ -211,26 +210,14 @@ def _read_deflated(data: bytes, pos: int, expected: Encoding | None, limits: Lim
 
 
 def _inflate(data: bytes, pos: int, size: int) -> tuple[bytes, Code | None]:
-    """Up to ``size`` bytes, and why there are no more: None at the true end (PS3.5 A.5: raw; some add a zlib header)."""
-    inflated, code = _inflate_window(data, pos, size, -zlib.MAX_WBITS)
-    if code == Code.INFLATE_ERROR and not inflated:
-        return _inflate_window(data, pos, size, zlib.MAX_WBITS)
-    return inflated, code
-
-
-def _inflate_window(data: bytes, pos: int, size: int, window: int) -> tuple[bytes, Code | None]:
-    inflater = zlib.decompressobj(window)
-    inflated = bytearray()
-    try:
-        for start in range(pos, len(data), _INFLATE_STEP):
-            inflated += inflater.decompress(data[start : start + _INFLATE_STEP], size - len(inflated))
-            if inflater.eof:
-                return bytes(inflated), None
-            if len(inflated) >= size:
-                return bytes(inflated), Code.LIMIT_INFLATED_BYTES
-    except zlib.error:
-        return bytes(inflated), Code.INFLATE_ERROR
-    return bytes(inflated), Code.TRUNCATED
+    """Up to ``size`` bytes, and why there are no more: None at the true end (PS3.5 A.5)."""
+    stream = Inflater(data[pos:])
+    stream.inflate(size)
+    if stream.ended:
+        return bytes(stream.out), None
+    if stream.damaged:
+        return bytes(stream.out), Code.INFLATE_ERROR
+    return bytes(stream.out), Code.LIMIT_INFLATED_BYTES if len(stream.out) >= size else Code.TRUNCATED
 
 
 # ---- what elements mean to each other: Found -> Element ----------------------------------------------------------

@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from conftest import WORK, cpu_of_children, cpu_of_self, dicomflow, list_paths, read_prefixes, run
 
-from dicomflow import extract
+from dicomflow import extract, read_headers
 from dicomflow.header.reader import HeaderReader
+from dicomflow.schema.column import Column, Step
 from dicomflow.schema.profile import load_profile
+from tests.hostile import read_alone
+from tests.segmentation import FRAMES, make_segmentation, write_segmentation
 
 SCRIPT = Path(__file__).with_name("usual_script.py")
 ROUNDS = 7
@@ -77,6 +81,46 @@ def test_extract_wall(benchmark: Any, few: Path) -> None:
     benchmark.pedantic(
         lambda: dicomflow("extract", few, "-o", dest, "--json"), setup=lambda: _clear(dest), rounds=5, warmup_rounds=1
     )
+
+
+@pytest.fixture(scope="session")
+def segmentation() -> Path:
+    """One file of 12,000 frames, each with its functional groups."""
+    WORK.mkdir(exist_ok=True)
+    return write_segmentation(WORK / f"seg-{FRAMES}.dcm")
+
+
+@pytest.mark.benchmark(group="segmentation", timer=cpu_of_self)
+def test_seg(benchmark: Any, segmentation: Path, tmp_path: Path) -> None:
+    """One segmentation into a typed row of the standard profile; its memory in a process of its own."""
+    benchmark.pedantic(read_headers, args=(segmentation,), rounds=ROUNDS, warmup_rounds=1)
+    (alone,) = read_alone(tmp_path, {"seg": make_segmentation()}).values()
+    benchmark.extra_info["memory_segmentation"] = alone.process
+
+
+@pytest.mark.benchmark(group="segmentation", timer=cpu_of_self)
+def test_seg_pydicom(benchmark: Any, segmentation: Path) -> None:
+    """The same attributes of the same file by pydicom, untyped, without a table."""
+    columns = load_profile("standard").columns
+    benchmark.pedantic(_read_with_pydicom, args=(segmentation, columns), rounds=3, warmup_rounds=1)
+
+
+def _read_with_pydicom(path: Path, columns: tuple[Column, ...]) -> dict[str, Any]:
+    dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    return {
+        column.name: next(filter(None, (_follow(dataset, each) for each in column.paths)), None) for column in columns
+    }
+
+
+def _follow(dataset: Any, path: tuple[Step, ...]) -> Any:
+    if path[0].tag >> 16 == 2:
+        dataset = dataset.file_meta
+    for step in path[:-1]:
+        items = dataset[step.tag].value if step.tag in dataset else []
+        if step.item >= len(items):
+            return None
+        dataset = items[step.item]
+    return dataset[path[-1].tag].value if path[-1].tag in dataset else None
 
 
 @pytest.mark.benchmark(group="scale", timer=time.perf_counter)
