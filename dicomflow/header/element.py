@@ -50,7 +50,8 @@ class Element:
 
     Attributes:
         tag: 0xGGGGEEEE.
-        vr: as in the file; the dictionary's where the file has none, or UN for a tag that the dictionary knows.
+        vr: as in the file; the dictionary's where the file has none, or UN or letters that are no VR for a tag that the
+            dictionary knows.
         value: the value field, or the items of a sequence. A sequence that cannot be walked is UN and bytes.
         offset: of the element's first byte.
         length: of the value field as the file says; ``UNDEFINED_LENGTH`` where it is delimited.

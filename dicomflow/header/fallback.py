@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TRANSFER_SYNTAX = 0x00020010
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _DIRECTORY_RECORDS = 0x00041220
+_ITEM_GROUP = 0xFFFE
 _SOP_CLASS = 0x00080016
 _CHARSET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
@@ -78,6 +79,8 @@ def _read(data: bytes, columns: Sequence[Column], bounds: ReadBounds) -> Fallbac
     inflated = _inflate(data)
     stream = _Bounded(data, bounds)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+    if any(tag >> 16 == _ITEM_GROUP for tag in dataset.keys()):  # noqa: SIM118  a Dataset iterates over elements
+        raise ValueError("items where elements should be: what they hold would pass for the data set's own")
     stop = stream.tell()
     scope = _Scope(data=data if inflated is None else inflated)
     # Sequences first, the outer before the inner: once pydicom has parsed one, its length is gone.

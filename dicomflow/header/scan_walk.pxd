@@ -55,6 +55,7 @@ cdef class ElementWalk(HitNotes):
     cdef long long _walk(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope)
     cdef long long _end(self, long long pos, long long end, int depth, bint big)
     cdef long long _cut(self, long long start, long long needed, long long end)
+    cdef long long _skip_stray_item(self, long long start, bint big)
     cdef bint _tolerate(self, int found, int level)
     cdef long long _undefined(self, long long start, long long value, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope)
     cdef long long _items(self, long long pos, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope)

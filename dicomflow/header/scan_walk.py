@@ -127,6 +127,11 @@ class ElementWalk(HitNotes):
             if cython.cast(cython.uint, tag - 1) >= _ABOVE_STOP:
                 if tag == _ITEM_END and depth > 0:
                     return pos + 8
+                if tag == _ITEM and depth == 0:
+                    pos = self._skip_stray_item(start, big)
+                    if pos < 0:
+                        return -1
+                    continue
                 if tag == _ITEM or tag == _ITEM_END or tag == _SEQUENCE_END:
                     self._fail(BAD_ELEMENT, start)
                     return -1
@@ -207,7 +212,7 @@ class ElementWalk(HitNotes):
             self._hit(found, value, length, self._vr(start, flags, found), big, scope)
             if self.entry_child_lo[found] < self.entry_child_hi[found]:
                 self._forget_inner(found, level, True)
-                if length == 0 or (flags >= 0 and not (flags & ITEMS_VR)):
+                if length == 0 or (flags > 0 and not (flags & ITEMS_VR)):
                     continue
                 if self._items(value, pos, found, level, depth, implicit, big, flags, scope) < 0:
                     if not self._tolerate(found, level):
@@ -231,6 +236,27 @@ class ElementWalk(HitNotes):
             self._fail(BAD_LENGTH, start)
             return -1
         return self._short(start, needed)
+
+    @cython.cfunc
+    def _skip_stray_item(self, start: cython.longlong, big: cython.bint) -> cython.longlong:
+        """An item whose sequence is gone: what follows it can be read; what it holds belongs to nothing that is known.
+
+        Without a length nobody can say where it ends, and its elements would pass for the data set's.
+        """
+        length: cython.uint = self._u32(start + 4, big)
+        if length == 0 or length == _UNDEFINED:
+            self._fail(BAD_ELEMENT, start)
+            return -1
+        self.elements += 1
+        if self.elements > self.max_elements:
+            self._fail(LIMIT_ELEMENTS, start)
+            return -1
+        if start + 8 + length > self.size:
+            return self._short(start, start + 24 + length)
+        if self.fault == OK:
+            self.fault = BAD_ELEMENT
+            self.fault_offset = start
+        return start + 8 + length
 
     @cython.cfunc
     def _tolerate(self, found: cython.int, level: cython.int) -> cython.bint:

@@ -274,7 +274,7 @@ def _resolve_vr(found: Found, scope: _Scope) -> str:
     if vr == "SQ":
         return "UN"
     entry = entry_for_tag(found.tag)
-    if found.letters not in ("", "UN") or entry is None or len(entry.vrs) == 1:
+    if vr == found.letters or entry is None or len(entry.vrs) == 1:
         return vr
     if "OW" in entry.vrs:
         return "OW"

@@ -87,7 +87,8 @@ class Walk:
                 return
             if tag >= STOP_TAG:
                 if tag in _DELIMITERS:
-                    raise Fault(Code.BAD_ELEMENT, pos)
+                    pos = self._skip_stray_item(pos, tag, bound, encoding)
+                    continue
                 self.finished = True
                 return
             found, after = self._element(pos, bound, encoding, 0)
@@ -95,6 +96,16 @@ class Walk:
                 raise Fault(Code.LIMIT_HEADER_BYTES, pos)
             self.found.append(found)
             pos = after
+
+    def _skip_stray_item(self, pos: int, tag: int, bound: Bound, encoding: Encoding) -> int:
+        """An item whose sequence is gone is read over by its length; where it has none, nobody can say where it ends."""
+        length = self._u32(pos + 4, encoding)
+        if tag != _ITEM or length in (0, UNDEFINED_LENGTH):
+            raise Fault(Code.BAD_ELEMENT, pos)
+        self._tick(pos)
+        self._need(pos, pos + 8 + length, bound)
+        self.fault = self.fault or Fault(Code.BAD_ELEMENT, pos)
+        return pos + 8 + length
 
     @cached_property
     def _content_end(self) -> int:
@@ -223,8 +234,8 @@ def item_encoding(data: bytes, pos: int, end: int, encoding: Encoding) -> Encodi
 
 
 def layout_vr(head: Found) -> str:
-    """The VR that says whether the value is a sequence, fragments or plain."""
-    return head.letters if head.letters not in ("", "UN") else vr_for_tag(head.tag)
+    """The VR that says whether the value is a sequence, fragments or plain; the dictionary's where the file names none."""
+    return head.letters if head.letters in KNOWN_VRS and head.letters != "UN" else vr_for_tag(head.tag)
 
 
 def vr_at(data: bytes, pos: int) -> str:

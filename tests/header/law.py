@@ -10,6 +10,7 @@ from dicomflow.header.element import Element, Encoding, Header
 from dicomflow.header.reader import HeaderReader
 from dicomflow.header.tree import read_tree
 from dicomflow.header.verdict import OK, OUTCOMES
+from dicomflow.header.vr import KNOWN_VRS
 from dicomflow.model import RawValue
 from dicomflow.schema.column import Step
 from dicomflow.schema.profile import load_profile
@@ -189,6 +190,8 @@ def _same(mine: RawValue | None, theirs: Element | None) -> bool:
     if isinstance(theirs.value, tuple):
         return mine.vr in ("SQ", "UN")
     same_bytes = mine.raw == theirs.value and (mine.charset or b"") == (theirs.charset or b"")
-    if mine.vr == "UN":  # the tree names the dictionary's VR at once, ``decode_value`` the column's
+    if (
+        mine.vr == "UN" or mine.vr not in KNOWN_VRS
+    ):  # the tree names the dictionary's VR at once, ``decode_value`` the column's
         return same_bytes
     return same_bytes and mine.vr == theirs.vr and mine.big_endian == theirs.big_endian

@@ -693,3 +693,27 @@ def test_arbitrary_bytes_end_in_an_outcome(data, start):
     """No bytes raise, none loop: every input has an outcome."""
     read = read_one(start + data, *NAMES)
     assert read.outcome is None or read.outcome.code in Code
+
+
+# ---- what is left where a sequence was cut out -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_stray_item_is_read_over(encoding):
+    """An item whose sequence is gone has a length: what follows is read, the row is partial, nothing of it is delivered."""
+    stray = item(element(0x00100020, "LO", b"NOT IT", encoding), encoding)
+    data = file(
+        key(encoding) + stray + simple(encoding)[len(key(encoding)) :] + pixels(encoding), syntax=SYNTAX[encoding]
+    )
+    read = read_one(data, *NAMES)
+    assert (read.outcome.status, read.code, read.by_pydicom) == (Status.PARTIAL, "bad_element", False)
+    assert read.outcome.offset == len(meta(syntax=SYNTAX[encoding])) + len(key(encoding))
+    assert (read.raw("PatientID"), read.raw("Modality"), read.issues) == (b"P1", b"MR", [])
+
+
+@pytest.mark.parametrize("stray", [item(), item(b"", defined=False), item_end(), sequence_end()])
+def test_a_stray_item_without_a_length_ends_the_header(stray):
+    """Its elements would pass for the data set's own: neither the scanner nor pydicom delivers them."""
+    inner = element(0x00100020, "LO", b"NOT IT")
+    read = read_one(file(key() + element(0x00080060, "CS", b"MR") + stray + inner + item_end() + pixels()), *NAMES)
+    assert (read.code, read.raw("Modality"), read.raw("PatientID")) == ("bad_element", b"MR", None)

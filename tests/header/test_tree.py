@@ -206,7 +206,7 @@ def test_encapsulated_pixels_of_an_icon_are_skipped_by_length():
 
 
 def test_element_without_vr_in_an_explicit_data_set():
-    """An element whose VR is not two capitals is read as implicit; unknown capitals have a 16-bit length."""
+    """An element whose VR is not two capitals is read as implicit; capitals that are no VR have a 16-bit length."""
     header = read_tree(
         file(
             MR
@@ -218,7 +218,7 @@ def test_element_without_vr_in_an_explicit_data_set():
     assert [(element.vr, element.value) for element in header.elements] == [
         ("CS", b"MR"),
         ("LO", b"id"),
-        ("ZZ", b"ab"),
+        ("DA", b"ab"),
         ("CS", b"M "),
     ]
 

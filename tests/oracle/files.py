@@ -26,6 +26,15 @@ ONLY_WE_READ = frozenset(
 )
 """Files that pydicom cannot read at all."""
 
+PYDICOM_STOPS = {
+    # Two spaces stand for the VR of (0028,0120), with the 16-bit length that any such VR has (PS3.5 7.1.2); pydicom takes
+    # all four bytes for a length, which reaches past the end of the file.
+    "GH179A.dcm": 0x00280120,
+    # The same, but with no length at all behind the spaces: wherever the value is said to end, it is no value.
+    "GH179B.dcm": 0x00280120,
+}
+"""Files of which pydicom misses all that follows this element."""
+
 
 class Sight(NamedTuple):
     """One file, as pydicom sees it; ``dataset`` is None where it cannot."""
