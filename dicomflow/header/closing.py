@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dicomflow.header.element import STOP_TAG
+from dicomflow.schema.column import STOP_TAG
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _PROVIDER_URL = 0x00287FE0

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from dicomflow.config import HeaderConfig
 from dicomflow.model import Outcome, RawValue
 
-STOP_TAG = 0x7FE00008
 UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_DEPTH = 100
 """Nested sequences that are followed, whatever the limits say: the reader is recursive."""

@@ -13,13 +13,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
-from dicomflow.header.element import EXPLICIT_LE, STOP_TAG, Encoding, Limits
+from dicomflow.header.element import EXPLICIT_LE, Encoding, Limits
 from dicomflow.header.inflate import Inflater
 from dicomflow.header.items import pack_items
 from dicomflow.header.vr import STRING_VRS
 from dicomflow.header.walk import Bound, Fault, Walk
 from dicomflow.model import RawValue
-from dicomflow.schema.column import ALL_ITEMS, Column, Step
+from dicomflow.schema.column import ALL_ITEMS, STOP_TAG, Column, Step
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement, RawDataElement

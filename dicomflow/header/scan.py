@@ -70,8 +70,13 @@ class Scanner(ElementWalk):
             raise ValueError("size is beyond the buffer")
         self.size = size
         self.at_end = at_end
+        self.keep_owners = False
         self._reset()
         self._scan(inflated)
+        if self.late_owner and self.verdict != NEED_MORE:
+            self.keep_owners = True
+            self._reset()
+            self._scan(inflated)
         self.whole = self.verdict == OK
         self.stop = self.offset
         if self.fault != OK and self.verdict != NEED_MORE and self.verdict != DICOMDIR:

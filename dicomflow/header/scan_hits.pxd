@@ -31,6 +31,8 @@ cdef class HitNotes:
     cdef list creators
     cdef int[:, :, ::1] owners
     cdef unsigned char[::1] owned  # by level: whether any block has an owner
+    cdef bint keep_owners  # of the outermost data set, from the walk before
+    cdef bint late_owner
     cdef int[::1] group_slot
     cdef long long[::1] hit_offset
     cdef long long[::1] hit_length

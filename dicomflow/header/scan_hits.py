@@ -26,6 +26,7 @@ _ITEM_BITS = cython.declare(cython.int, 32)
 _FEW_ROWS = cython.declare(cython.longlong, 256)
 _MANY_ROWS = cython.declare(cython.longlong, 1 << 18)
 _MAX_CHARSET = cython.declare(cython.longlong, 1024)  # all defined terms together are shorter
+_ASKED_FOR = cython.declare(cython.int, -2)  # a block without owner, of which an element was met
 _RECORD = cython.declare(cython.longlong, 12)  # bytes before the charset and the value of an item (``header.items``)
 
 
@@ -90,6 +91,7 @@ class HitNotes:
         if self.found.shape[0] > _MANY_ROWS:  # one giant header must not cost its memory for ever
             self.found = np.zeros((_FEW_ROWS, 5), np.int64)
         self.repeated = False
+        self.late_owner = False
         self.scopes = 1
         self.scope_parent[0] = -1
         self.scope_length[0] = -1
@@ -343,7 +345,7 @@ class HitNotes:
     def _forget_owners(self, level: cython.int) -> cython.void:
         group: cython.int
         block: cython.int
-        if not self.owned[level]:
+        if not self.owned[level] or (level == 0 and self.keep_owners):
             return
         self.owned[level] = 0
         for group in range(self.owners.shape[1]):
@@ -359,7 +361,11 @@ class HitNotes:
         value: cython.longlong,
         length: cython.longlong,
     ) -> cython.int:
-        """Note who owns a private block, or find the entry of a private element (PS3.5 7.8.1); -1 if not wanted."""
+        """Note who owns a private block, or find the entry of a private element (PS3.5 7.8.1); -1 if not wanted.
+
+        In the outermost data set a creator may come after its elements, out of order: ``late_owner`` then asks for a second
+        walk, which knows the owners from the start.
+        """
         group: cython.int = tag >> 16
         low: cython.int = tag & 0xFF
         block: cython.int = (tag >> 8) & 0xFF
@@ -375,8 +381,14 @@ class HitNotes:
                 creator = self.creators[self.private_creator[row]]
                 if low >= 0x10 and owner < 0 and self._is(value, length, creator):
                     owner = self.private_creator[row]
+                if owner >= 0 and self.owners[level, slot, low] == _ASKED_FOR:
+                    self.late_owner = True
                 self.owned[level] = 1
                 self.owners[level, slot, low] = owner  # a block has one owner: the one named last
-            elif self.private_low[row] == low and self.owners[level, slot, block] == self.private_creator[row]:
-                return self.private_entry[row]
+            elif self.private_low[row] == low:
+                if self.owners[level, slot, block] == self.private_creator[row]:
+                    return self.private_entry[row]
+                if level == 0 and self.owners[0, slot, block] < 0:
+                    self.owned[0] = 1
+                    self.owners[0, slot, block] = _ASKED_FOR
         return -1

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from dicomflow.dictionary import vr_for_tag
 from dicomflow.errors import Code
-from dicomflow.header.element import IMPLICIT_LE, MAX_DEPTH, STOP_TAG, UNDEFINED_LENGTH, Encoding, Limits
+from dicomflow.header.element import IMPLICIT_LE, MAX_DEPTH, UNDEFINED_LENGTH, Encoding, Limits
 from dicomflow.header.vr import FRAGMENTED_VRS, KNOWN_VRS, LONG_VRS
+from dicomflow.schema.column import STOP_TAG
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITERS = frozenset({_ITEM, _ITEM_END, _SEQUENCE_END})

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, HeaderError, IssueCode, Status
 from dicomflow.header.decode import decode_column_value
-from dicomflow.header.element import STOP_TAG, Header, Limits
+from dicomflow.header.element import Header, Limits
 from dicomflow.header.reader import HeaderReader, raw_value
 from dicomflow.header.tree import read_tree
 from dicomflow.header.values import Decoded
 from dicomflow.header.verdict import NEED_MORE
 from dicomflow.model import Issue, Outcome
-from dicomflow.schema.column import Column
+from dicomflow.schema.column import STOP_TAG, Column
 from dicomflow.schema.profile import Profile
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO

@@ -8,6 +8,7 @@ A path is written as DICOM people read it, outermost first::
     SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
     PerFrameFunctionalGroupsSequence[*].PlanePositionSequence[0].ImagePositionPatient     of all items, as a list
     (0019,"GEMS_ACQU_01",0C)          a private element: group, creator, low byte of the element (PS3.5 7.8.1)
+    (6000,0010)                       an element by its tag: of a repeating group, or one without a keyword
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from dicomflow.dictionary import entry_for_keyword
+from dicomflow.dictionary import entry_for_keyword, entry_for_tag, format_tag
 from dicomflow.errors import ConfigError
 
 _STEP = re.compile(r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
 _PRIVATE = re.compile(
     r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z'
 )
+_TAG = re.compile(r"\((?P<group>[0-9A-Fa-f]{4}),(?P<element>[0-9A-Fa-f]{4})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
 _SEPARATOR = re.compile(r"\.(?![^(]*\))")
 
 MAX_PATH_STEPS = 8
+
+STOP_TAG = 0x7FE00008
+"""The first tag of the pixels: headers end there."""
 
 ALL_ITEMS = -1
 """The item of a step that is written ``[*]``."""
@@ -129,6 +134,8 @@ def parse_path(text: str) -> tuple[Step, ...]:
         raise ConfigError(f"path {text!r}: the last step names an attribute, not an item")
     if sum(step.item == ALL_ITEMS for step in steps) > 1:
         raise ConfigError(f"path {text!r}: [*] can stand once in a path")
+    if steps[0].tag >= STOP_TAG & 0xFFFF0000:
+        raise ConfigError(f"path {text!r}: is never read, headers end before {format_tag(STOP_TAG)}")
     return steps
 
 
@@ -141,13 +148,24 @@ def _parse_step(part: str, text: str) -> Step:
             raise ConfigError(f"path {text!r}: a private creator is found by its ASCII name only")
         tag = (group << 16) | int(found["element"], 16)
         return Step(tag, _item(found["item"]), found["creator"])
+    if found := _TAG.match(part):
+        return _parse_tag(found, text)
     found = _STEP.match(part)
     if not found:
-        raise ConfigError(f'path {text!r}: cannot read {part!r}; write Keyword, Keyword[0] or (0019,"CREATOR",0C)')
+        raise ConfigError(
+            f'path {text!r}: cannot read {part!r}; write Keyword, Keyword[0], (6000,0010) or (0019,"CREATOR",0C)'
+        )
     entry = entry_for_keyword(found["keyword"])
     if entry is None:
         raise ConfigError(f"path {text!r}: {found['keyword']!r} is not a DICOM keyword")
     return Step(entry.tag, _item(found["item"]))
+
+
+def _parse_tag(found: re.Match[str], text: str) -> Step:
+    tag = int(found["group"] + found["element"], 16)
+    if tag >> 16 & 1:
+        raise ConfigError(f'path {text!r}: a private element is named by its creator: (0019,"CREATOR",0C)')
+    return Step(tag, _item(found["item"]))
 
 
 def _item(text: str | None) -> int | None:
@@ -168,12 +186,11 @@ def make_column(name: str, paths: tuple[str, ...] = (), vr: str | None = None, v
     texts = paths or (name,)
     steps = tuple(parse_path(text) for text in texts)
     last = steps[0][-1]
-    keyword = None if last.creator else texts[0].rpartition(".")[2]
-    entry = entry_for_keyword(keyword) if keyword else None
+    entry = None if last.creator else entry_for_tag(last.tag)
     vr = vr or (entry.vrs[0] if entry else None)
     vm = vm or (entry.vm if entry else "1")
     if vr is None:
-        raise ConfigError(f"column {name!r}: a private element needs a vr")
+        raise ConfigError(f"column {name!r}: a private element, or one that the dictionary does not know, needs a vr")
     if vr not in ARROW_TYPES:
         raise ConfigError(f"column {name!r}: VR {vr} holds bulk data and cannot be a column")
     many = vm not in ("1", "0-1") and vr not in NEVER_SPLIT

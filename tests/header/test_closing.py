@@ -6,9 +6,9 @@ import pytest
 from dicomflow.dictionary import entry_for_tag
 from dicomflow.errors import Code, Status
 from dicomflow.header.closing import _CLOSING, _FAMILIES, closing_tag, ends_early
-from dicomflow.header.element import STOP_TAG
 from dicomflow.header.reader import COMPILED
 from dicomflow.read import read_headers
+from dicomflow.schema.column import STOP_TAG
 from tests.dicom_bytes import DEFLATED_UID, EXPLICIT_UID, STOP, deflated, element, file
 from tests.scanning import UID, read_one
 

@@ -584,6 +584,18 @@ def test_creators_are_compared_without_their_padding():
         assert read_one(data, PRIVATE).raw(PRIVATE) == b"V1"
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_creator_after_its_elements_still_owns_them(encoding):
+    """Out of order, or at the very end; whoever had no owner before is not taken for another's."""
+    value = element(0x0019100C, "LO", b"V1", encoding)
+    owner = element(0x00190010, "LO", b"ACME", encoding)
+    other = element(0x00190010, "LO", b"OTHER ", encoding)
+    rest = simple(encoding)[len(key(encoding)) :]
+    for body, expected in ((value + owner + rest, b"V1"), (value + rest + owner, b"V1"), (value + other + rest, None)):
+        read = read_one(file(key(encoding) + body + pixels(encoding), syntax=SYNTAX[encoding]), PRIVATE, "Modality")
+        assert (read.raw(PRIVATE), read.raw("Modality"), read.outcome, read.issues) == (expected, b"MR", None, [])
+
+
 def test_two_blocks_of_one_creator_are_one_attribute():
     """The element is found in either block; in both, the last is kept, with an issue."""
     owners = element(0x00190010, "LO", b"ACME") + element(0x00190011, "LO", b"ACME")

@@ -96,7 +96,7 @@ def _parts(raw: RawDataElement | DataElement, column: Column) -> list[Any]:
 
 
 def _typed(item: Any, vr: str) -> Any:
-    if isinstance(item, Unreadable):
+    if item is None or isinstance(item, Unreadable):  # None: an empty number, whatever the column
         return item
     try:
         return _CONVERT.get(vr, _text)(item)

@@ -100,12 +100,11 @@ def has_key(dataset: FileDataset | None) -> bool:
 
 
 @lru_cache(maxsize=1)
-def all_keywords() -> tuple[str, ...]:
-    """Keywords of all attributes that stand in these files: data sets, file meta information, sequences as such."""
+def all_tags() -> tuple[int, ...]:
+    """Tags of all attributes of the dictionary that stand in these files: data sets, file meta information, sequences."""
     tags: set[int] = set()
     for path in oracle_files():
         dataset = read_dataset(path.read_bytes())
         if dataset is not None:
             tags.update(dataset.keys(), dataset.file_meta.keys())
-    found = {pydicom.datadict.keyword_for_tag(tag) for tag in tags if tag >> 16 & 1 == 0}
-    return tuple(sorted(found - {""}))
+    return tuple(sorted(tag for tag in tags if tag >> 16 & 1 == 0 and pydicom.datadict.keyword_for_tag(tag)))

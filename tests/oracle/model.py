@@ -13,7 +13,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicomflow.header.element import STOP_TAG, Element
+from dicomflow.header.element import Element
+from dicomflow.schema.column import STOP_TAG
 from tests.oracle.files import quietly
 
 Model = dict[str, Any]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from dicomflow.dictionary import entry_for_keyword
+from dicomflow.dictionary import entry_for_keyword, entry_for_tag
 from dicomflow.header.tree import read_tree
 from dicomflow.read import read_headers
-from dicomflow.schema.column import ARROW_TYPES, Column
+from dicomflow.schema.column import ARROW_TYPES, STOP_TAG, Column
 from dicomflow.schema.profile import load_profile
 from tests.oracle.columns import row_differences, sequence_differences
-from tests.oracle.files import ONLY_WE_READ, PYDICOM_STOPS, all_keywords, chunks, has_key, see
+from tests.oracle.files import ONLY_WE_READ, PYDICOM_STOPS, all_tags, chunks, has_key, see
 
 
 @lru_cache(maxsize=2)
@@ -64,10 +64,10 @@ def test_the_standard_columns_equal_pydicom(chunk):
 @pytest.fixture(scope="session")
 def all_attributes(tmp_path_factory):
     """A profile of all attributes that occur, sequences among them."""
-    names = [name for name in all_keywords() if is_column(name)]
-    assert len(names) > 200
+    entries = [make_entry(tag) for tag in all_tags() if is_column(tag)]
+    assert len(entries) > 200
     profile = tmp_path_factory.mktemp("profile") / "all.yaml"
-    profile.write_text("profile: all\ncolumns:\n" + "".join(f"  - {name}\n" for name in names))
+    profile.write_text("profile: all\ncolumns:\n" + "".join(f"  - {entry}\n" for entry in entries))
     return str(profile)
 
 
@@ -76,7 +76,15 @@ def test_all_attributes_equal_pydicom(chunk, all_attributes):
     assert differences(chunk, all_attributes) == []
 
 
-def is_column(keyword: str) -> bool:
-    """Bulk data is no column, nor is an attribute of a repeating group (60xx): its keyword says not which."""
-    entry = entry_for_keyword(keyword)
-    return entry is not None and entry.vrs[0] in ARROW_TYPES
+def is_column(tag: int) -> bool:
+    """Bulk data is no column."""
+    entry = entry_for_tag(tag)
+    return entry is not None and entry.vrs[0] in ARROW_TYPES and tag < STOP_TAG
+
+
+def make_entry(tag: int) -> str:
+    """A keyword; where that does not say which repeating group, the tag."""
+    entry = entry_for_tag(tag)
+    if (known := entry_for_keyword(entry.keyword)) is not None and known.tag == tag:
+        return entry.keyword
+    return f"{{name: {entry.keyword}{tag >> 16:04X}, path: '({tag >> 16:04X},{tag & 0xFFFF:04X})'}}"

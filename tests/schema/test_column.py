@@ -54,3 +54,22 @@ def test_bulk_data_is_no_column():
         assert vr not in ARROW_TYPES
         with pytest.raises(ConfigError, match="bulk"):
             make_column("PatientID", vr=vr)
+
+
+def test_an_element_by_its_tag():
+    """Attributes of repeating groups have no keyword that says which group; the dictionary types them all the same."""
+    rows = make_column("FirstOverlayRows", ("(6002,0010)",))
+    assert (rows.paths, rows.vr, rows.many) == (((Step(0x60020010),),), "US", False)
+    assert make_column("X", ("(0008,1140)[*].(0008,1155)",)).vr == "UI"
+    assert make_column("Unknown", ("(0008,9999)",), vr="LO").arrow_type == pa.string()
+    with pytest.raises(ConfigError, match="needs a vr"):
+        make_column("Unknown", ("(0008,9999)",))
+    with pytest.raises(ConfigError, match="by its creator"):
+        make_column("Private", ("(0009,1001)",), vr="LO")
+
+
+@pytest.mark.parametrize("path", ["(7FE0,0010)", "DigitalSignaturesSequence", '(7FE1,"GE",01)'])
+def test_what_lies_behind_the_header_is_refused(path):
+    """A column that could never have a value is a mistake."""
+    with pytest.raises(ConfigError, match="headers end before"):
+        make_column("X", (path,), vr="LO")
