@@ -12,7 +12,7 @@ MANY ?= 100000
 BUILT_FROM := pyproject.toml dicomflow/header/scan.py dicomflow/header/intern.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -42,6 +42,9 @@ bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=1000
 	mkdir -p bench
 	$(BIN)/python -m pytest -q -c tests/benchmarks/pytest.ini tests/benchmarks --files $(FILES) --many $(MANY) \
 	    --benchmark-json=bench/results.json --benchmark-columns=min,median,max,rounds
+
+instructions: $(VENV)/.installed ## scanner and interner in machine instructions, the same each time (needs: apt-get install valgrind)
+	$(BIN)/python tests/benchmarks/instructions.py
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
