@@ -14,7 +14,7 @@ JOBS ?= 2
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench fuzz notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -44,6 +44,9 @@ bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=1000
 	mkdir -p bench
 	$(BIN)/python -m pytest -q -c tests/benchmarks/pytest.ini tests/benchmarks --files $(FILES) --many $(MANY) \
 	    --benchmark-json=bench/results.json --benchmark-columns=min,median,max,rounds
+
+instructions: $(VENV)/.installed ## scanner and interner in machine instructions, the same each time (needs: apt-get install valgrind)
+	$(BIN)/python tests/benchmarks/instructions.py
 
 fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)

@@ -43,9 +43,15 @@ def picture_of_output(work: Path) -> None:
     """The terminal after ``dicomflow extract``, as it was printed to a terminal."""
     shown = "dicomflow extract scans -o headers"
     output = run_in_terminal([str(BIN / "dicomflow"), "extract", "scans", "-o", "headers"], work)
+    output = hide_folder(output, work)
     console = Console(record=True, width=90, file=open(os.devnull, "w"))  # noqa: SIM115 (nothing to keep)
     console.print(Text.from_ansi(f"$ {shown}\n{output}"))
     console.save_svg(str(IMAGES / "extract.svg"), title="dicomflow")
+
+
+def hide_folder(output: str, work: Path) -> str:
+    """Paths as somebody who works in ``work`` would write them: where this script happened to work is no news."""
+    return output.replace(f"{work}{os.sep}", "")
 
 
 def pictures_of_dashboard(work: Path) -> None:

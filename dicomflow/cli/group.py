@@ -7,14 +7,17 @@ each, so that ``--help`` imports none of them.
 from __future__ import annotations
 
 import importlib
+import sys
+from contextlib import nullcontext
 from difflib import get_close_matches
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import NamedTuple
 
 import click
 
 from dicomflow import __version__
 from dicomflow.cli.session import PipeClosed
+from dicomflow.cli.startup import spare_collector
 
 
 class _Entry(NamedTuple):
@@ -44,7 +47,7 @@ class LazyGroup(click.Group):
         """The command of that name, loaded now."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name].module).command
+        command: click.Command = _load(COMMANDS[cmd_name].module).command
         return command
 
     def resolve_command(
@@ -69,6 +72,11 @@ class LazyGroup(click.Group):
         """From the table above: nothing is loaded."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+def _load(module: str) -> ModuleType:
+    with nullcontext() if module in sys.modules else spare_collector():
+        return importlib.import_module(module)
 
 
 @click.group(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructions import reason_against
 from rich.console import Console
 from rich.table import Table
 
@@ -110,6 +111,8 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
     for what, value, unit, mark in rows:
         table.add_row(what, f"{value:,.2f}", unit, mark)
     Console(width=110).print(table)
+    if "scan_instructions" not in figures and (reason := reason_against()):
+        Console(width=110).print(reason)
     (WORK / "ratios.json").write_text(json.dumps([dict(zip(_KEYS, row, strict=True)) for row in rows], indent=1) + "\n")
 
 
@@ -120,6 +123,8 @@ _TABLE = [
     ("bytes of a header", "header_bytes", None, 1.0, "", ""),
     ("floor: open, read 32 KB, close", "test_floor", "files", 1e6, "us CPU/file", ""),
     ("scanner alone, per element", "test_scanner", "scanned_elements", 1e9, "ns CPU", ""),
+    ("scanner alone, per element", "scan_instructions", None, 1.0, "instructions", ""),
+    ("interner alone, per file", "intern_instructions", None, 1.0, "instructions", ""),
     ("whole job, one process, standard profile", "test_job", "files", 1e6, "us CPU/file", ""),
     ("usual script, 44 attributes", "test_script_cpu", "files", 1e6, "us CPU/file", ""),
     ("usual script", "script_wall", None, 1.0, "s wall", ""),

@@ -12,6 +12,7 @@ from typing import Any
 import pydicom
 import pytest
 from conftest import WORK, cpu_of_children, cpu_of_self, dicomflow, list_paths, read_prefixes, run
+from instructions import count_instructions, reason_against
 
 from dicomflow import extract, read_headers
 from dicomflow.header.reader import HeaderReader
@@ -64,6 +65,15 @@ def test_scanner(benchmark: Any, few: Path) -> None:
     )
     scan = reader.scanner.scan
     benchmark.pedantic(lambda: [scan(len(data), True) for _ in range(SCANS)], rounds=ROUNDS, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="instructions", timer=cpu_of_children)
+def test_instructions(benchmark: Any) -> None:
+    """Both hot loops in machine instructions, which no load of the machine changes."""
+    if reason := reason_against():
+        pytest.skip(reason)
+    counted = benchmark.pedantic(count_instructions, rounds=1)
+    benchmark.extra_info.update(counted)
 
 
 @pytest.mark.benchmark(group="script", timer=cpu_of_children)
