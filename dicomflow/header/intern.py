@@ -11,7 +11,7 @@ and all that their meaning depends on are: VR, byte order, character set (the *c
 
 import cython
 import numpy as np
-from cython.cimports.libc.string import memcmp, memcpy
+from cython.cimports.libc.string import memcmp, memcpy, memset
 
 _TEXT = cython.declare(cython.int, 1)
 _CHARSET = cython.declare(cython.int, 2)
@@ -133,17 +133,24 @@ class Interner:
         leaf: cython.int
         place: cython.int
         row: cython.int = self.rows
+        length: cython.longlong
+        first: cython.int
+        stop: cython.int = 0
         if row >= self.capacity:
             raise ValueError("the batch is full")
+        if self.columns > 0:
+            memset(cython.address(self.code[row, 0]), 0xFF, self.columns * 4)  # -1
+            memset(cython.address(self.choice[0]), 0xFF, self.columns * 4)
         for column in range(self.columns):
-            self.code[row, column] = -1
-            self.choice[column] = -1
-            for place in range(self.column_lo[column], self.column_lo[column + 1]):
+            first = stop
+            stop = self.column_lo[column + 1]
+            for place in range(first, stop):
                 leaf = self.column_leaf[place]
-                if self.hit_length[leaf] > 0 and not self._is_padding(leaf) and (column > 0 or self._is_key(leaf)):
-                    self.choice[column] = place - self.column_lo[column]
+                length = self.hit_length[leaf]
+                if length > 0 and not self._is_padding(leaf) and (column > 0 or self._is_key(leaf)):
+                    self.choice[column] = place - first
                     self.code[row, column] = self._intern(column, leaf)
-                    self.value_bytes += self.hit_length[leaf]
+                    self.value_bytes += length
                     break
         self.rows = row + 1
         if self.columns == 0 or self.code[row, 0] < 0:
@@ -231,18 +238,21 @@ class Interner:
     # ---- one value -----------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _kinds(self, vr: cython.int) -> cython.int:
         place: cython.int = (((vr >> 8) & 0xFF) - 65) * 26 + (vr & 0xFF) - 65
         return self.vr_kinds[place] if 0 <= place < 676 else _CHARSET
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _is_key(self, leaf: cython.int) -> cython.bint:
         """True if a key can be read of this VR: bytes that are no text leave the key to the next path."""
         return self._kinds(self.hit_vr[leaf]) != 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _is_padding(self, leaf: cython.int) -> cython.bint:
         """True for a text of nothing but spaces and NULs (PS3.5 6.2): as good as empty."""
@@ -259,6 +269,7 @@ class Interner:
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     @cython.inline
     def _intern(self, column: cython.int, leaf: cython.int) -> cython.int:
         offset: cython.longlong = self.hit_offset[leaf]
@@ -286,6 +297,7 @@ class Interner:
         return self._lookup(column, offset, length, context)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _lookup(
         self, column: cython.int, offset: cython.longlong, length: cython.longlong, context: cython.ulonglong
     ) -> cython.int:
@@ -317,6 +329,7 @@ class Interner:
         return self.entry_code[entry]
 
     @cython.cfunc
+    @cython.exceptval(0, check=True)
     def _hash(self, offset: cython.longlong, length: cython.longlong, seed: cython.ulonglong) -> cython.ulonglong:
         """A multiply-and-fold hash, eight bytes at a time; collisions only cost time, bytes are always compared."""
         value: cython.ulonglong = seed ^ (cython.cast(cython.ulonglong, length) * _MIX_1)
@@ -336,6 +349,7 @@ class Interner:
         return value ^ (value >> 29)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _add_entry(
         self,
         column: cython.int,
@@ -369,6 +383,7 @@ class Interner:
         return entry
 
     @cython.cfunc
+    @cython.exceptval(0, check=True)
     def _scope_charset(self, scope: cython.int) -> cython.ulonglong:
         """The id of the SpecificCharacterSet in force: that of the data set, or of one that encloses it."""
         while scope >= 0 and self.scope_length[scope] < 0:
@@ -388,6 +403,7 @@ class Interner:
         return self.last_charset_id
 
     @cython.cfunc
+    @cython.exceptval(0, check=True)
     def _charset_id(self, charset: bytes) -> cython.ulonglong:
         found = self.charset_ids.get(charset)
         if found is None:

@@ -86,6 +86,7 @@ class Scanner(ElementWalk):
         return self.verdict
 
     @cython.cfunc
+    @cython.exceptval(-9, check=False)
     def _scan(self, inflated: cython.longlong) -> cython.int:
         pos: cython.longlong
         if self.size == 0 and self.at_end:
@@ -98,15 +99,18 @@ class Scanner(ElementWalk):
         return self._scan_data_set(pos, inflated)
 
     @cython.cfunc
-    def _reset(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _reset(self) -> cython.int:
         self._reset_walk()
         self.syntax_differs = False
         self.syntax_length = self.class_length = -1
         self.syntax_offset = self.class_offset = 0
+        return 0
 
     # ---- where the data set begins -------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _begin(self) -> cython.longlong:
         """Sniff, read the file meta information; the offset of the data set, or -1 with a verdict."""
         pos: cython.longlong
@@ -123,6 +127,7 @@ class Scanner(ElementWalk):
         return -1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _plausible(self, pos: cython.longlong) -> cython.bint:
         """Could a known element of group 0002 or 0008 begin here?  For files without preamble and ``DICM``."""
         group: cython.uint
@@ -142,6 +147,7 @@ class Scanner(ElementWalk):
         return not big and self._u32(pos + 4, False) <= 1024
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _scan_meta(self, pos: cython.longlong) -> cython.longlong:
         """Walk group 0002 (explicit little endian; its group length is not trusted); the end of it, or -1."""
         tag: cython.uint
@@ -187,6 +193,7 @@ class Scanner(ElementWalk):
             pos = value + length
 
     @cython.cfunc
+    @cython.exceptval(-9, check=False)
     def _scan_data_set(self, pos: cython.longlong, inflated: cython.longlong) -> cython.int:
         """Find out how the data set is really encoded (what is there wins over what is declared), then walk it."""
         flags: cython.int
@@ -223,11 +230,13 @@ class Scanner(ElementWalk):
         return self.verdict
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _is_plain(self, pos: cython.longlong) -> cython.bint:
         """Whether an element stands where a deflated stream is declared."""
         return pos + 8 <= self.size and self._u16(pos, False) == 8 and self._flags(pos + 4) > 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _declared(self) -> cython.int:
         """The transfer syntax as declared: 0 implicit, 1 explicit, 2 big endian, 3 deflated, -1 not declared."""
         offset: cython.longlong = self.syntax_offset
@@ -245,6 +254,7 @@ class Scanner(ElementWalk):
         return 1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _skip_command_set(self, pos: cython.longlong) -> cython.longlong:
         """Skip group 0000, which some programs leave before the data set (always implicit, PS3.7 6.3.1)."""
         length: cython.longlong

@@ -51,20 +51,20 @@ cdef class HitNotes:
     cdef long long[::1] list_items  # how many items the sequence has
     cdef long long[::1] item_at  # by level: which item is walked
 
-    cdef void _reset_hits(self)
-    cdef void _hit(self, int entry, long long value, long long length, int vr, bint big, int scope)
-    cdef void _hit_in_list(self, int number, long long value, long long length, int vr, int scope)
-    cdef long long _which(self, int number)
-    cdef void _count_items(self, int found, int level, int items)
-    cdef void _forget_inner(self, int found, int level, bint repeated)
-    cdef long long _pack(self, unsigned char[::1] out, long long pos, long long row, int number)
-    cdef void _put(self, unsigned char[::1] out, long long pos, unsigned int first, unsigned int second, unsigned int third)
-    cdef long long _scope_charset_length(self, long long row)
-    cdef int _new_scope(self, int parent)
-    cdef void _close_scope(self, int scope, int parent, int found, long long before)
-    cdef int _charset_scope(self, int scope)
-    cdef bint _is_signed(self, int scope)
-    cdef void _resolve_ambiguous(self)
-    cdef void _forget_owners(self, int level)
-    cdef int _private(self, int node, int level, unsigned int tag, long long value, long long length)
-    cdef bint _is(self, long long offset, long long length, bytes text)
+    cdef int _reset_hits(self) except -1
+    cdef int _hit(self, int entry, long long value, long long length, int vr, bint big, int scope) except -1
+    cdef int _hit_in_list(self, int number, long long value, long long length, int vr, int scope) except -1
+    cdef long long _which(self, int number) except -1
+    cdef int _count_items(self, int found, int level, int items) except -1
+    cdef int _forget_inner(self, int found, int level, bint repeated) except -1
+    cdef long long _pack(self, unsigned char[::1] out, long long pos, long long row, int number) except -1
+    cdef int _put(self, unsigned char[::1] out, long long pos, unsigned int first, unsigned int second, unsigned int third) except -1
+    cdef long long _scope_charset_length(self, long long row) except? -1
+    cdef int _new_scope(self, int parent) except? -1
+    cdef int _close_scope(self, int scope, int parent, int found, long long before) except -1
+    cdef int _charset_scope(self, int scope) except? -1
+    cdef bint _is_signed(self, int scope) except -1
+    cdef int _resolve_ambiguous(self) except -1
+    cdef int _forget_owners(self, int level) except -1
+    cdef int _private(self, int node, int level, unsigned int tag, long long value, long long length) except? -1
+    cdef bint _is(self, long long offset, long long length, bytes text) except -1

@@ -11,7 +11,7 @@ C here are in ``scan_hits.pxd``.
 import cython
 import numpy as np
 from cython.cimports.dicomflow.header.scan_hits import BIG_ENDIAN, VR_UN
-from cython.cimports.libc.string import memcmp, memcpy
+from cython.cimports.libc.string import memcmp, memcpy, memset
 
 _VR_US = cython.declare(cython.int, 0x5553)
 _VR_SS = cython.declare(cython.int, 0x5353)
@@ -79,11 +79,12 @@ class HitNotes:
         self.buf = buffer
 
     @cython.cfunc
-    def _reset_hits(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _reset_hits(self) -> cython.int:
         leaf: cython.int
-        for leaf in range(self.hit_length.shape[0]):
-            self.hit_length[leaf] = -1
-            self.hit_twice[leaf] = 0
+        leaves: cython.size_t = self.hit_length.shape[0]  # at least one
+        memset(cython.address(self.hit_length[0]), 0xFF, leaves * cython.sizeof(cython.longlong))  # -1
+        memset(cython.address(self.hit_twice[0]), 0, min(leaves, self.hit_twice.shape[0]))
         for leaf in range(self.list_items.shape[0]):
             self.list_items[leaf] = self.list_from[leaf] = 0
             self.list_last[leaf] = -1
@@ -96,8 +97,10 @@ class HitNotes:
         self.scope_parent[0] = -1
         self.scope_length[0] = -1
         self.scope_signed[0] = -1
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _hit(
         self,
@@ -107,13 +110,13 @@ class HitNotes:
         vr: cython.int,
         big: cython.bint,
         scope: cython.int,
-    ) -> cython.void:
+    ) -> cython.int:
         leaf: cython.int = self.entry_leaf[entry]
         place: cython.int
         for place in range(self.entry_own_lo[entry], self.entry_own_hi[entry]):
             self._hit_in_list(self.own_list[place], value, length, vr | (BIG_ENDIAN if big else 0), scope)
         if leaf < 0:
-            return
+            return 0
         if self.hit_length[leaf] >= 0:
             self.hit_twice[leaf] = 1
         if self.hit_twice[leaf]:
@@ -122,9 +125,11 @@ class HitNotes:
         self.hit_length[leaf] = length
         self.hit_vr[leaf] = vr | (BIG_ENDIAN if big else 0)
         self.hit_scope[leaf] = scope
+        return 0
 
     @cython.cfunc
-    def _forget_inner(self, found: cython.int, level: cython.int, repeated: cython.bint) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _forget_inner(self, found: cython.int, level: cython.int, repeated: cython.bint) -> cython.int:
         """A sequence that is there again (``repeated``) replaces what it held before; a broken one holds nothing."""
         leaf: cython.int
         place: cython.int
@@ -142,8 +147,10 @@ class HitNotes:
             else:
                 self.list_from[leaf] = self.found_count
                 self.list_items[leaf] = 0
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _is(self, offset: cython.longlong, length: cython.longlong, text: bytes) -> cython.bint:
         """True if the value, its padding stripped, is ``text``."""
         chars: cython.p_char = text
@@ -162,6 +169,7 @@ class HitNotes:
     # ---- scopes --------------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _new_scope(self, parent: cython.int) -> cython.int:
         """A data set with a SpecificCharacterSet of its own, or its parent's; -1 if there are too many."""
         if self.scopes >= self.scope_parent.shape[0]:
@@ -173,14 +181,15 @@ class HitNotes:
         return self.scopes - 1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _close_scope(
         self, scope: cython.int, parent: cython.int, found: cython.int, before: cython.longlong
-    ) -> cython.void:
+    ) -> cython.int:
         """Give a scope back that has nothing of its own: a sequence may have more items than there are scopes."""
         leaf: cython.int
         row: cython.longlong
         if scope != self.scopes - 1 or self.scope_length[scope] >= 0 or self.scope_signed[scope] >= 0:
-            return
+            return 0
         self.scopes -= 1
         for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
             if self.hit_scope[leaf] == scope:
@@ -188,8 +197,10 @@ class HitNotes:
         for row in range(before, self.found_count):
             if self.found[row, _SCOPE] == scope:
                 self.found[row, _SCOPE] = parent
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _charset_scope(self, scope: cython.int) -> cython.int:
         """The data set whose SpecificCharacterSet is in force (PS3.5 7.5.3); -1 where there is none."""
         while scope >= 0 and self.scope_length[scope] < 0:
@@ -197,13 +208,15 @@ class HitNotes:
         return scope
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _is_signed(self, scope: cython.int) -> cython.bint:
         while scope > 0 and self.scope_signed[scope] < 0:
             scope = self.scope_parent[scope]
         return scope >= 0 and self.scope_signed[scope] > 0
 
     @cython.cfunc
-    def _resolve_ambiguous(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _resolve_ambiguous(self) -> cython.int:
         """US or SS, where the file does not say: PixelRepresentation in force decides (PS3.5 A.1)."""
         place: cython.int
         leaf: cython.int
@@ -214,10 +227,12 @@ class HitNotes:
             if self.hit_length[leaf] < 0 or (vr != VR_UN and vr != 0):
                 continue
             self.hit_vr[leaf] = _VR_SS if self._is_signed(self.hit_scope[leaf]) else _VR_US
+        return 0
 
     # ---- lists: a value of each item -----------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _hit_in_list(
         self,
         number: cython.int,
@@ -225,7 +240,7 @@ class HitNotes:
         length: cython.longlong,
         vr: cython.int,
         scope: cython.int,
-    ) -> cython.void:
+    ) -> cython.int:
         """Note a value of the item that is walked at the level of the list's sequence."""
         row: cython.longlong = self.found_count
         if row >= self.found.shape[0]:
@@ -239,20 +254,24 @@ class HitNotes:
         self.found[row, _SCOPE] = scope
         self.found_count = row + 1
         self.list_last[number] = row
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _which(self, number: cython.int) -> cython.longlong:
         """A list leaf and the item that is walked at its level, as one number."""
         return (cython.cast(cython.longlong, number) << _ITEM_BITS) | self.item_at[self.list_level[number]]
 
     @cython.cfunc
-    def _count_items(self, found: cython.int, level: cython.int, items: cython.int) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _count_items(self, found: cython.int, level: cython.int, items: cython.int) -> cython.int:
         """A sequence came to its end: its lists have so many places."""
         place: cython.int
         for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
             if self.list_level[self.inner_list[place]] == level:
                 self.list_items[self.inner_list[place]] = items
+        return 0
 
     def take_list(self, number: cython.int, max_bytes: cython.longlong):
         """The values of a list leaf, packed as ``header.items`` reads them, and whether an item had more than one.
@@ -290,11 +309,13 @@ class HitNotes:
         return packed, repeated
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _scope_charset_length(self, row: cython.longlong) -> cython.longlong:
         scope: cython.int = self._charset_scope(cython.cast(cython.int, self.found[row, _SCOPE]))
         return -1 if scope < 0 else min(self.scope_length[scope], _MAX_CHARSET)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _pack(
         self, out: cython.uchar[::1], pos: cython.longlong, row: cython.longlong, number: cython.int
     ) -> cython.longlong:
@@ -329,30 +350,35 @@ class HitNotes:
         return pos + length
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _put(
         self, out: cython.uchar[::1], pos: cython.longlong, first: cython.uint, second: cython.uint, third: cython.uint
-    ) -> cython.void:
+    ) -> cython.int:
         """Three numbers, little endian."""
         place: cython.int
         for place in range(4):
             out[pos + place] = (first >> (8 * place)) & 0xFF
             out[pos + 4 + place] = (second >> (8 * place)) & 0xFF
             out[pos + 8 + place] = (third >> (8 * place)) & 0xFF
+        return 0
 
     # ---- private elements ----------------------------------------------------------------------------------------
 
     @cython.cfunc
-    def _forget_owners(self, level: cython.int) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _forget_owners(self, level: cython.int) -> cython.int:
         group: cython.int
         block: cython.int
         if not self.owned[level] or (level == 0 and self.keep_owners):
-            return
+            return 0
         self.owned[level] = 0
         for group in range(self.owners.shape[1]):
             for block in range(256):
                 self.owners[level, group, block] = -1
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _private(
         self,
         node: cython.int,

@@ -51,22 +51,22 @@ cdef class ElementWalk(HitNotes):
     cdef long long data_class_offset  # SOPClassUID of the data set
     cdef long long data_class_length
 
-    cdef void _reset_walk(self)
-    cdef long long _walk(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope)
-    cdef long long _end(self, long long pos, long long end, int depth, bint big)
-    cdef long long _cut(self, long long start, long long needed, long long end)
-    cdef long long _skip_stray_item(self, long long start, bint big)
-    cdef bint _tolerate(self, int found, int level)
-    cdef long long _undefined(self, long long start, long long value, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope)
-    cdef long long _items(self, long long pos, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope)
-    cdef long long _item(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope)
-    cdef bint _only_zeros(self, long long pos)
-    cdef int _vr(self, long long start, int flags, int entry)
-    cdef int _search(self, unsigned int tag, int low, int high)
-    cdef int _child(self, int found, int item)
-    cdef int _fail(self, int verdict, long long offset)
-    cdef long long _short(self, long long offset, long long needed)
-    cdef unsigned int _u16(self, long long pos, bint big)
-    cdef unsigned int _u32(self, long long pos, bint big)
-    cdef int _flags(self, long long pos)
-    cdef bint _is_placeholder(self, long long pos)
+    cdef int _reset_walk(self) except -1
+    cdef long long _walk(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope) except? -1
+    cdef long long _end(self, long long pos, long long end, int depth, bint big) except? -1
+    cdef long long _cut(self, long long start, long long needed, long long end) except? -1
+    cdef long long _skip_stray_item(self, long long start, bint big) except? -1
+    cdef bint _tolerate(self, int found, int level) except -1
+    cdef long long _undefined(self, long long start, long long value, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope) except? -1
+    cdef long long _items(self, long long pos, long long end, int found, int level, int depth, bint implicit, bint big, int flags, int scope) except? -1
+    cdef long long _item(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope) except? -1
+    cdef bint _only_zeros(self, long long pos) except -1
+    cdef int _vr(self, long long start, int flags, int entry) except -1
+    cdef int _search(self, unsigned int tag, int low, int high) except -1
+    cdef int _child(self, int found, int item) except? -1
+    cdef int _fail(self, int verdict, long long offset) except -9
+    cdef long long _short(self, long long offset, long long needed) except? -1
+    cdef unsigned int _u16(self, long long pos, bint big) except? 0xFFFFFFFF
+    cdef unsigned int _u32(self, long long pos, bint big) except? 0xFFFFFFFF
+    cdef int _flags(self, long long pos) except -2
+    cdef bint _is_placeholder(self, long long pos) except -1

@@ -37,6 +37,20 @@ _ENDLESS = cython.declare(cython.longlong, 1 << 62)
 _ALL_ITEMS = cython.declare(cython.int, -1)
 
 
+@cython.cfunc
+@cython.inline
+@cython.exceptval(check=False)
+def _load_u32(at: cython.p_uchar, big: cython.bint) -> cython.uint:
+    """Four bytes, which the caller knows to be there, as a number; written so that compilers make one load of it."""
+    first: cython.uint = at[0]
+    second: cython.uint = at[1]
+    third: cython.uint = at[2]
+    fourth: cython.uint = at[3]
+    if big:
+        return (first << 24) | (second << 16) | (third << 8) | fourth
+    return first | (second << 8) | (third << 16) | (fourth << 24)
+
+
 @cython.cclass
 class ElementWalk(HitNotes):
     """The walk over one data set and what it holds."""
@@ -55,7 +69,8 @@ class ElementWalk(HitNotes):
         self.vr_flags = tables.vr_flags
 
     @cython.cfunc
-    def _reset_walk(self) -> cython.void:
+    @cython.exceptval(-1, check=False)
+    def _reset_walk(self) -> cython.int:
         self._reset_hits()
         self.verdict = OK
         self.offset = self.needed = self.elements = 0
@@ -65,8 +80,10 @@ class ElementWalk(HitNotes):
         self.content_end = -1
         self.data_class_length = -1
         self.data_class_offset = 0
+        return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _walk(
         self,
         pos: cython.longlong,
@@ -100,6 +117,9 @@ class ElementWalk(HitNotes):
         size: cython.longlong = self.size
         data: cython.p_uchar = cython.address(self.buf[0])  # each read below is guarded by a comparison with ``size``
         at: cython.p_uchar
+        word: cython.uint
+        vr: cython.int
+        last_start: cython.longlong = min(size, end) - 8
         if node >= 0:
             entry = self.node_lo[node]
             entry_end = self.node_hi[node]
@@ -110,7 +130,7 @@ class ElementWalk(HitNotes):
                 self._forget_owners(level)
         while True:
             start = pos
-            if pos + 8 > size or pos + 8 > end:
+            if pos > last_start:
                 if depth == 0 and last > self.last_tag:
                     self.last_tag = last
                 return self._end(pos, end, depth, big)
@@ -118,12 +138,8 @@ class ElementWalk(HitNotes):
             if big:
                 tag = (self._u16(pos, big) << 16) | self._u16(pos + 2, big)
             else:
-                tag = (
-                    (cython.cast(cython.uint, at[1]) << 24)
-                    | (cython.cast(cython.uint, at[0]) << 16)
-                    | (cython.cast(cython.uint, at[3]) << 8)
-                    | at[2]
-                )
+                word = _load_u32(at, False)
+                tag = (word << 16) | (word >> 16)
             if cython.cast(cython.uint, tag - 1) >= _ABOVE_STOP:
                 if tag == _ITEM_END and depth > 0:
                     return pos + 8
@@ -155,11 +171,11 @@ class ElementWalk(HitNotes):
                 elif self._is_placeholder(start + 4):
                     flags = 0
             if flags < 0:  # implicit VR; or no VR in an explicit data set: this element was written as implicit
-                raw_length = self._u32(start + 4, big)
+                raw_length = _load_u32(at + 4, big)
             elif flags & LONG_VR:
                 if pos + 4 > size:
                     return self._cut(start, pos + 4, end)
-                raw_length = self._u32(pos, big)
+                raw_length = _load_u32(at + 8, big)
                 pos += 4
             elif big:
                 raw_length = self._u16(start + 6, big)
@@ -209,7 +225,8 @@ class ElementWalk(HitNotes):
                 self.data_class_length = length
             if found < 0:
                 continue
-            self._hit(found, value, length, self._vr(start, flags, found), big, scope)
+            vr = (cython.cast(cython.int, at[4]) << 8) | at[5] if flags >= 0 else self.entry_vr[found]
+            self._hit(found, value, length, vr, big, scope)
             if self.entry_child_lo[found] < self.entry_child_hi[found]:
                 self._forget_inner(found, level, True)
                 if length == 0 or (flags > 0 and not (flags & ITEMS_VR)):
@@ -219,6 +236,7 @@ class ElementWalk(HitNotes):
                         return -1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _end(self, pos: cython.longlong, end: cython.longlong, depth: cython.int, big: cython.bint) -> cython.longlong:
         """No further element fits: the end of the data set, or a fault."""
         if pos == end:
@@ -230,6 +248,7 @@ class ElementWalk(HitNotes):
         return self._cut(pos, pos + 8, end)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _cut(self, start: cython.longlong, needed: cython.longlong, end: cython.longlong) -> cython.longlong:
         """The element at ``start`` reaches to ``needed``: past what holds it, or past the buffer."""
         if needed > end:
@@ -238,6 +257,7 @@ class ElementWalk(HitNotes):
         return self._short(start, needed)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _skip_stray_item(self, start: cython.longlong, big: cython.bint) -> cython.longlong:
         """An item whose sequence is gone: what follows it can be read; what it holds belongs to nothing that is known.
 
@@ -259,6 +279,7 @@ class ElementWalk(HitNotes):
         return start + 8 + length
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _tolerate(self, found: cython.int, level: cython.int) -> cython.bint:
         """A sequence of defined length that cannot be walked costs what is in it; what follows can still be read."""
         if self.verdict == LIMIT_ELEMENTS or self.verdict == NEED_MORE:
@@ -271,6 +292,7 @@ class ElementWalk(HitNotes):
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _undefined(
         self,
         start: cython.longlong,
@@ -298,6 +320,7 @@ class ElementWalk(HitNotes):
         return pos
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _items(
         self,
         pos: cython.longlong,
@@ -383,6 +406,7 @@ class ElementWalk(HitNotes):
                 self._close_scope(inner, scope, found, before)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _item(
         self,
         pos: cython.longlong,
@@ -411,6 +435,7 @@ class ElementWalk(HitNotes):
     # ---- small steps ---------------------------------------------------------------------------------------------
 
     @cython.cfunc
+    @cython.exceptval(-9, check=False)
     @cython.inline
     def _fail(self, verdict: cython.int, offset: cython.longlong) -> cython.int:
         self.verdict = verdict
@@ -418,6 +443,7 @@ class ElementWalk(HitNotes):
         return verdict
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     @cython.inline
     def _short(self, offset: cython.longlong, needed: cython.longlong) -> cython.longlong:
         """The buffer ends inside the element at ``offset``: ask for more, or the file is cut."""
@@ -426,6 +452,7 @@ class ElementWalk(HitNotes):
         return -1
 
     @cython.cfunc
+    @cython.exceptval(0xFFFFFFFF, check=True)
     @cython.inline
     def _u16(self, pos: cython.longlong, big: cython.bint) -> cython.uint:
         a: cython.uint = self.buf[pos]
@@ -433,6 +460,7 @@ class ElementWalk(HitNotes):
         return (a << 8) | b if big else a | (b << 8)
 
     @cython.cfunc
+    @cython.exceptval(0xFFFFFFFF, check=True)
     @cython.inline
     def _u32(self, pos: cython.longlong, big: cython.bint) -> cython.uint:
         if big:
@@ -440,6 +468,7 @@ class ElementWalk(HitNotes):
         return self._u16(pos, big) | (self._u16(pos + 2, big) << 16)
 
     @cython.cfunc
+    @cython.exceptval(-2, check=False)
     @cython.inline
     def _flags(self, pos: cython.longlong) -> cython.int:
         """Flags of the VR at ``pos``; 0 for letters that are no VR, -1 if these are no letters but a length."""
@@ -450,11 +479,13 @@ class ElementWalk(HitNotes):
         return self.vr_flags[a * 26 + b]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _is_placeholder(self, pos: cython.longlong) -> cython.bint:
         """Whether ``??`` or two spaces stand for a VR, which some writers put where they know none; a 16-bit length follows."""
         return self.buf[pos] == self.buf[pos + 1] and (self.buf[pos] == 63 or self.buf[pos] == 32)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     @cython.inline
     def _vr(self, start: cython.longlong, flags: cython.int, entry: cython.int) -> cython.int:
         """The VR's two letters as a number; the dictionary's where the file has none."""
@@ -463,6 +494,7 @@ class ElementWalk(HitNotes):
         return self.entry_vr[entry]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _search(self, tag: cython.uint, low: cython.int, high: cython.int) -> cython.int:
         middle: cython.int
         while low < high:
@@ -474,6 +506,7 @@ class ElementWalk(HitNotes):
         return low
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _child(self, found: cython.int, item: cython.int) -> cython.int:
         """The trie's node for this item of the sequence; -1 where nothing in it is wanted."""
         child: cython.int
@@ -485,6 +518,7 @@ class ElementWalk(HitNotes):
         return -1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _only_zeros(self, pos: cython.longlong) -> cython.bint:
         """True at the exact end of the file, or if only padding zeros are left."""
         if not self.at_end:
