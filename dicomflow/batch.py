@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 
 from dicomflow.errors import IssueCode, Status
 from dicomflow.header.decode import decode_column_value
+from dicomflow.header.items import PACKED
 from dicomflow.header.reader import HeaderReader, raw_value
 from dicomflow.header.values import Decoded
-from dicomflow.header.vectors import RawColumn, decode_plain
-from dicomflow.model import Issue
+from dicomflow.header.vectors import RawColumn, decode_plain, decode_plain_items
+from dicomflow.model import Issue, RawValue
 from dicomflow.schema.column import ISSUES_TYPE, SOURCE_FIELDS, Column
 
 SORT_COLUMNS = ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber")
@@ -102,7 +103,9 @@ def _decode_column(reader: HeaderReader, index: int, column: Column) -> _Decoded
         if (plain := decode_plain(column, first.vr, RawColumn(offsets, data, first.big_endian))) is not None:
             return _Decoded(plain, {})
     decoded = _decode_each(column, offsets, data, contexts, reader.batch.charsets)
-    values = pa.array([one.value for one in decoded], column.arrow_type)
+    values = (
+        _join_lists(decoded, column) if column.each else pa.array([one.value for one in decoded], column.arrow_type)
+    )
     return _Decoded(values, {code: one.issues for code, one in enumerate(decoded) if one.issues})
 
 
@@ -118,7 +121,23 @@ def _decode_each(
         raw_value(bytes(data[start:stop]), context, charsets)
         for start, stop, context in zip(bounds, bounds[1:], contexts.tolist(), strict=False)
     )
-    return [decode_column_value(value, column) for value in values]
+    return [_decode_list(value, column) if column.each else decode_column_value(value, column) for value in values]
+
+
+def _decode_list(value: RawValue, column: Column) -> Decoded:
+    """The values of all items: an Arrow array where they are plain, else a list."""
+    plain = decode_plain_items(column, value) if value.vr == PACKED and column.vr != "SQ" else None
+    return decode_column_value(value, column) if plain is None else Decoded(plain)
+
+
+def _join_lists(decoded: Sequence[Decoded], column: Column) -> pa.Array:
+    """One list array of these lists, some of which are Arrow arrays already."""
+    items = column.arrow_type.value_type
+    parts = [one.value if isinstance(one.value, pa.Array) else pa.array(one.value or [], items) for one in decoded]
+    ends = np.cumsum([0, *map(len, parts)])
+    absent = np.array([one.value is None for one in decoded])
+    values = pa.concat_arrays([pa.array([], items), *(part.cast(items) for part in parts)])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), values, mask=pa.array(absent))
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,18 @@ def write_segmentation(path: Path, *, frames: int = FRAMES, defined: bool = True
     return path
 
 
+def write_profile(path: Path) -> Path:
+    """A profile of the standard columns and three attributes of each frame."""
+    group = "PerFrameFunctionalGroupsSequence[*]"
+    path.write_text(
+        "profile: frames\nextends: standard\ncolumns:\n"
+        f"  - {{name: FramePositions, path: '{group}.PlanePositionSequence[0].ImagePositionPatient'}}\n"
+        f"  - {{name: FrameIndices, path: '{group}.FrameContentSequence[0].DimensionIndexValues'}}\n"
+        f"  - {{name: FrameSegments, path: '{group}.SegmentIdentificationSequence[0].ReferencedSegmentNumber'}}\n"
+    )
+    return path
+
+
 def make_segmentation(*, frames: int = FRAMES, defined: bool = True) -> bytes:
     """The bytes of a SEG with so many frames, each with all that highdicom writes for it; pixels are cut short."""
     seg = _Layout(defined)

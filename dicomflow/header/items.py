@@ -1,25 +1,41 @@
 """The values of one attribute in all items of a sequence, packed as one value; and back.
 
 In: RawValues, one per item (None where an item has none).  Out: bytes, and the RawValues again.
-The scanner packs in the same way (``header.scan``), so that a batch keeps such a list like any other distinct value.
+The scanner packs in the same way (``header.scan_hits``), so that a batch keeps such a list like any other distinct value.
 
-Each item is a record: length of the value (0xFFFFFFFF: none), its VR and byte order, length of the SpecificCharacterSet in
-force (0xFFFFFFFF: none), each as little endian u32; then the charset, then the value.
+Packed, all little endian u32 unless said otherwise: the number of items, the number of character sets, the length of each of
+these; then for all items the length of the value (0xFFFFFFFF: none), for all its VR and byte order, for all the number of the
+character set in force (0xFFFFFFFF: none); then the character sets, then the values, as bytes.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from dicomflow.model import RawValue
 
 PACKED = "**"
 """What stands for the VR of a packed list: no VR of DICOM."""
 
-_RECORD = struct.Struct("<3I")
-_NONE = 0xFFFFFFFF
+NONE = 0xFFFFFFFF
 _BIG_ENDIAN = 0x10000
+
+Numbers = npt.NDArray[np.uint32]
+
+
+class Items(NamedTuple):
+    """A packed list, taken apart: arrays of one number per item, and the bytes of all values."""
+
+    lengths: Numbers
+    contexts: Numbers
+    charset_numbers: Numbers
+    charsets: tuple[bytes, ...]
+    values: bytes
 
 
 def pack_items(values: Iterable[RawValue | None]) -> RawValue:
@@ -28,29 +44,50 @@ def pack_items(values: Iterable[RawValue | None]) -> RawValue:
     >>> [one and one.raw for one in unpack_items(pack_items([RawValue(b"1", "DS"), None]))]
     [b'1', None]
     """
-    return RawValue(b"".join(_pack(value) for value in values), PACKED)
+    items = list(values)
+    numbers: dict[bytes, int] = {}
+    for value in items:
+        if value is not None and value.charset is not None:
+            numbers.setdefault(value.charset, len(numbers))
+    heads = [(NONE, NONE, NONE) if value is None else _head(value, numbers) for value in items]
+    counts = np.array([len(items), len(numbers), *map(len, numbers)], "<u4")
+    columns = np.array(heads, "<u4").reshape(len(items), 3).T
+    parts = [counts.tobytes(), columns.tobytes(), *numbers, *(value.raw for value in items if value is not None)]
+    return RawValue(b"".join(parts), PACKED)
 
 
-def _pack(value: RawValue | None) -> bytes:
-    if value is None:
-        return _RECORD.pack(_NONE, 0, _NONE)
+def _head(value: RawValue, numbers: dict[bytes, int]) -> tuple[int, int, int]:
     context = ord(value.vr[0]) << 8 | ord(value.vr[1]) | (_BIG_ENDIAN if value.big_endian else 0)
-    charset = b"" if value.charset is None else value.charset
-    head = _RECORD.pack(len(value.raw), context, _NONE if value.charset is None else len(charset))
-    return head + charset + value.raw
+    return len(value.raw), context, NONE if value.charset is None else numbers[value.charset]
+
+
+def split_items(packed: RawValue) -> Items:
+    """A packed list, taken apart."""
+    data = packed.raw
+    items, charsets = np.frombuffer(data, "<u4", 2).tolist()
+    sizes = np.frombuffer(data, "<u4", charsets, 8).tolist()
+    pos = 8 + 4 * charsets
+    lengths, contexts, numbers = np.frombuffer(data, "<u4", 3 * items, pos).reshape(3, items)
+    pos += 12 * items
+    ends = np.cumsum([pos, *sizes]).tolist()
+    texts = tuple(data[start:end] for start, end in pairwise(ends))
+    return Items(lengths, contexts, numbers, texts, data[ends[-1] :])
 
 
 def unpack_items(packed: RawValue) -> Iterator[RawValue | None]:
     """The values of the items, in their order; None for an item that has none."""
-    data, pos = packed.raw, 0
-    while pos < len(data):
-        length, context, charset_length = _RECORD.unpack_from(data, pos)
-        pos += _RECORD.size
-        if length == _NONE:
+    items, pos = split_items(packed), 0
+    for length, context, number in zip(
+        items.lengths.tolist(), items.contexts.tolist(), items.charset_numbers.tolist(), strict=True
+    ):
+        if length == NONE:
             yield None
             continue
-        charset = None if charset_length == _NONE else data[pos : pos + charset_length]
-        pos += len(charset or b"")
-        vr = chr(context >> 8 & 0xFF) + chr(context & 0xFF)
-        yield RawValue(data[pos : pos + length], vr, bool(context & _BIG_ENDIAN), charset)
+        charset = None if number == NONE else items.charsets[number]
+        yield make_value(items.values[pos : pos + length], context, charset)
         pos += length
+
+
+def make_value(raw: bytes, context: int, charset: bytes | None) -> RawValue:
+    """The RawValue of these bytes."""
+    return RawValue(raw, chr(context >> 8 & 0xFF) + chr(context & 0xFF), bool(context & _BIG_ENDIAN), charset)

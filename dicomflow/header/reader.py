@@ -243,7 +243,7 @@ class HeaderReader:
             if (found := self.scanner.take_list(leaf.number, _MAX_LIST_BYTES)) is None:
                 return False
             packed, repeated = found
-            value = None if packed is None else RawValue(bytes(packed), PACKED)
+            value = None if packed is None else RawValue(packed, PACKED)
         if value is None:
             self.batch.oversized.append((self.batch.rows - 1, column))
         else:

@@ -57,9 +57,6 @@ cdef class HitNotes:
     cdef long long _which(self, int number) except -1
     cdef int _count_items(self, int found, int level, int items) except -1
     cdef int _forget_inner(self, int found, int level, bint repeated) except -1
-    cdef long long _pack(self, unsigned char[::1] out, long long pos, long long row, int number) except -1
-    cdef int _put(self, unsigned char[::1] out, long long pos, unsigned int first, unsigned int second, unsigned int third) except -1
-    cdef long long _scope_charset_length(self, long long row) except? -1
     cdef int _new_scope(self, int parent) except? -1
     cdef int _close_scope(self, int scope, int parent, int found, long long before) except -1
     cdef int _charset_scope(self, int scope) except? -1
@@ -68,3 +65,6 @@ cdef class HitNotes:
     cdef int _forget_owners(self, int level) except -1
     cdef int _private(self, int node, int level, unsigned int tag, long long value, long long length) except? -1
     cdef bint _is(self, long long offset, long long length, bytes text) except -1
+    cdef int _find_rows(self, int number, long long[::1] rows) except -1
+    cdef long long _fill_heads(self, int number, long long[::1] rows, unsigned int[:, ::1] heads, list charsets) except -1
+    cdef int _copy_values(self, long long[::1] rows, unsigned int[:, ::1] heads, unsigned char[::1] out) except -1

@@ -27,7 +27,7 @@ _FEW_ROWS = cython.declare(cython.longlong, 256)
 _MANY_ROWS = cython.declare(cython.longlong, 1 << 18)
 _MAX_CHARSET = cython.declare(cython.longlong, 1024)  # all defined terms together are shorter
 _ASKED_FOR = cython.declare(cython.int, -2)  # a block without owner, of which an element was met
-_RECORD = cython.declare(cython.longlong, 12)  # bytes before the charset and the value of an item (``header.items``)
+_NONE = cython.declare(cython.uint, 0xFFFFFFFF)
 
 
 @cython.cclass
@@ -279,88 +279,94 @@ class HitNotes:
         None where no item has a value; None for the values where they would take more than ``max_bytes``.
         """
         items: cython.longlong = self.list_items[number]
-        rows_array = np.full(max(1, items), -1, np.int64)
+        if items == 0:
+            return None
+        rows_array = np.full(items, -1, np.int64)
+        heads_array = np.full((3, items), _NONE, np.uint32)
         rows: cython.longlong[::1] = rows_array
+        heads: cython.uint[:, ::1] = heads_array
+        charsets: list = []
+        repeated: cython.bint = self._find_rows(number, rows)
+        total: cython.longlong = self._fill_heads(number, rows, heads, charsets)
+        if total == 0:
+            return None
+        if total + sum(map(len, charsets)) + 12 * items > max_bytes:
+            return None, repeated
+        values = bytearray(total)
+        self._copy_values(rows, heads, values)
+        counts = np.array([items, len(charsets), *map(len, charsets)], np.uint32)
+        return b"".join(
+            [counts.astype("<u4").tobytes(), heads_array.astype("<u4").tobytes(), *charsets, values]
+        ), repeated
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _find_rows(self, number: cython.int, rows: cython.longlong[::1]) -> cython.int:
+        """The row of ``found`` of each item, the last where there are several; 1 if there are, anywhere."""
         row: cython.longlong
         item: cython.longlong
-        total: cython.longlong = _RECORD * items
-        repeated: cython.bint = self.list_from[number] > 0
-        some: cython.bint = False
+        repeated: cython.int = self.list_from[number] > 0
         for row in range(self.list_from[number], self.found_count):
             item = self.found[row, _WHICH] & 0xFFFFFFFF
-            if self.found[row, _WHICH] >> _ITEM_BITS == number and item < items:
+            if self.found[row, _WHICH] >> _ITEM_BITS == number and item < rows.shape[0]:
                 repeated |= rows[item] >= 0
                 rows[item] = row
-        for item in range(items):
-            if rows[item] >= 0 and self.found[rows[item], _LENGTH] < 0:
-                rows[item] = -1
-            if rows[item] >= 0:
-                some |= self.found[rows[item], _LENGTH] > 0
-                total += self.found[rows[item], _LENGTH] + max(0, self._scope_charset_length(rows[item]))
-        if not some:
-            return None
-        if total > max_bytes:
-            return None, repeated
-        packed = bytearray(total)
-        out: cython.uchar[::1] = packed
-        pos: cython.longlong = 0
-        for item in range(items):
-            pos = self._pack(out, pos, rows[item], number)
-        return packed, repeated
-
-    @cython.cfunc
-    @cython.exceptval(-1, check=True)
-    def _scope_charset_length(self, row: cython.longlong) -> cython.longlong:
-        scope: cython.int = self._charset_scope(cython.cast(cython.int, self.found[row, _SCOPE]))
-        return -1 if scope < 0 else min(self.scope_length[scope], _MAX_CHARSET)
+        return repeated
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _pack(
-        self, out: cython.uchar[::1], pos: cython.longlong, row: cython.longlong, number: cython.int
+    def _fill_heads(
+        self, number: cython.int, rows: cython.longlong[::1], heads: cython.uint[:, ::1], charsets: list
     ) -> cython.longlong:
-        """One item: u32 length, u32 VR and byte order, u32 length of the charset, charset, value."""
-        length: cython.longlong
-        charset: cython.longlong
-        scope: cython.int
+        """Length, VR with byte order, and number of the charset of each item that has a value; bytes of all values."""
+        item: cython.longlong
+        row: cython.longlong
         vr: cython.int
-        if row < 0:
-            self._put(out, pos, 0xFFFFFFFF, 0, 0xFFFFFFFF)
-            return pos + _RECORD
-        length = self.found[row, _LENGTH]
-        vr = cython.cast(cython.int, self.found[row, _VR])
-        scope = cython.cast(cython.int, self.found[row, _SCOPE])
-        if self.list_ambiguous[number] and ((vr & 0xFFFF) == 0 or (vr & 0xFFFF) == VR_UN):
-            vr = _VR_SS if self._is_signed(scope) else _VR_US
-        charset = self._scope_charset_length(row)
-        self._put(
-            out,
-            pos,
-            cython.cast(cython.uint, length),
-            cython.cast(cython.uint, vr),
-            0xFFFFFFFF if charset < 0 else cython.cast(cython.uint, charset),
-        )
-        pos += _RECORD
-        if charset > 0:
+        scope: cython.int
+        last: cython.int = -1
+        place: cython.uint = _NONE
+        total: cython.longlong = 0
+        numbers: dict = {}
+        for item in range(rows.shape[0]):
+            row = rows[item]
+            if row < 0 or self.found[row, _LENGTH] < 0:
+                continue
+            vr = cython.cast(cython.int, self.found[row, _VR])
+            scope = cython.cast(cython.int, self.found[row, _SCOPE])
+            if self.list_ambiguous[number] and ((vr & 0xFFFF) == 0 or (vr & 0xFFFF) == VR_UN):
+                vr = _VR_SS if self._is_signed(scope) else _VR_US
             scope = self._charset_scope(scope)
-            memcpy(cython.address(out[pos]), cython.address(self.buf[self.scope_offset[scope]]), charset)
-            pos += charset
-        if length > 0:
-            memcpy(cython.address(out[pos]), cython.address(self.buf[self.found[row, _OFFSET]]), length)
-        return pos + length
+            if scope != last:
+                last = scope
+                if scope >= 0 and scope not in numbers:
+                    numbers[scope] = len(charsets)
+                    charsets.append(self._charset(scope))
+                place = numbers.get(scope, _NONE)
+            heads[0, item] = cython.cast(cython.uint, self.found[row, _LENGTH])
+            heads[1, item] = cython.cast(cython.uint, vr)
+            heads[2, item] = place
+            total += self.found[row, _LENGTH]
+        return total
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def _put(
-        self, out: cython.uchar[::1], pos: cython.longlong, first: cython.uint, second: cython.uint, third: cython.uint
+    def _copy_values(
+        self, rows: cython.longlong[::1], heads: cython.uint[:, ::1], out: cython.uchar[::1]
     ) -> cython.int:
-        """Three numbers, little endian."""
-        place: cython.int
-        for place in range(4):
-            out[pos + place] = (first >> (8 * place)) & 0xFF
-            out[pos + 4 + place] = (second >> (8 * place)) & 0xFF
-            out[pos + 8 + place] = (third >> (8 * place)) & 0xFF
+        item: cython.longlong
+        length: cython.longlong
+        pos: cython.longlong = 0
+        for item in range(rows.shape[0]):
+            length = heads[0, item]
+            if length == _NONE or length == 0:
+                continue
+            memcpy(cython.address(out[pos]), cython.address(self.buf[self.found[rows[item], _OFFSET]]), length)
+            pos += length
         return 0
+
+    def _charset(self, scope: cython.int) -> bytes:
+        start: cython.longlong = self.scope_offset[scope]
+        return bytes(self.buf[start : start + min(self.scope_length[scope], _MAX_CHARSET)])
 
     # ---- private elements ----------------------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dicomflow.header.items import NONE, make_value, split_items
+from dicomflow.model import RawValue
 from dicomflow.schema.column import Column
 
 Decode = Callable[["RawColumn"], pa.Array | None]
@@ -150,4 +152,43 @@ _SCALARS: dict[str, Decode] = {
     "FL": _binary("f4", pa.float32()),
 }
 
-_LISTS: dict[str, Decode] = {"DS": _decimal_list}
+
+def _binary_list(kind: str, to: pa.DataType) -> Decode:
+    size = np.dtype(kind).itemsize
+
+    def decode(raw: RawColumn) -> pa.Array | None:
+        if bool((np.diff(raw.offsets) % size != 0).any()):
+            return None
+        every = RawColumn(np.arange(0, int(raw.offsets[-1]) + 1, size, dtype=np.int32), raw.data, raw.big_endian)
+        values = _binary(kind, to)(every)
+        return None if values is None else pa.ListArray.from_arrays(pa.array(raw.offsets // size), values)
+
+    return decode
+
+
+_LISTS: dict[str, Decode] = {
+    "DS": _decimal_list,
+    "US": _binary_list("u2", pa.int32()),
+    "SS": _binary_list("i2", pa.int32()),
+    "UL": _binary_list("u4", pa.int64()),
+    "SL": _binary_list("i4", pa.int64()),
+    "FD": _binary_list("f8", pa.float64()),
+    "FL": _binary_list("f4", pa.float32()),
+}
+
+
+def decode_plain_items(column: Column, packed: RawValue) -> pa.Array | None:
+    """The typed values of all items of a packed list, null where an item has none; None where not all are plain."""
+    items = split_items(packed)
+    present = (items.lengths != NONE) & (items.lengths > 0)
+    contexts = items.contexts[present]
+    if not len(contexts) or bool((contexts != contexts[0]).any()):
+        return None
+    offsets = np.zeros(len(contexts) + 1, np.int32)
+    np.cumsum(items.lengths[present], out=offsets[1:])
+    first = make_value(b"", int(contexts[0]), None)
+    values = decode_plain(column, first.vr, RawColumn(offsets, bytearray(items.values), first.big_endian))
+    if values is None:
+        return None
+    places = np.cumsum(present) - 1
+    return values.take(pa.array(places, pa.int64(), mask=~present))

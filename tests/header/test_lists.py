@@ -18,6 +18,7 @@ from dicomflow.schema.column import make_column, parse_path
 from dicomflow.synth import make_series
 from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, STOP, SYNTAX, deflated, element, file, item, sequence
 from tests.scanning import KEY, UID, feed, scan_all, take_row
+from tests.segmentation import FRAMES, SEGMENTS, make_segmentation, write_profile
 
 PER_FRAME, POSITION, FRAME = 0x52009230, 0x00209113, 0x00209111
 PATH = "PerFrameFunctionalGroupsSequence[*].PlanePositionSequence[0].ImagePositionPatient"
@@ -269,3 +270,15 @@ def test_numbers_keep_their_byte_order():
     items = [item(element(0x00280010, "US", struct.pack(">H", size), BIG), BIG) for size in (1, 512)]
     data = file(key(BIG) + sequence(0x00081140, items, BIG), syntax=SYNTAX[BIG])
     assert typed(data, columns(name))[1] == {"c0": [1, 512]}
+
+
+@pytest.mark.parametrize("defined", [True, False])
+def test_every_frame_of_a_large_segmentation(tmp_path, defined):
+    """12,000 frames, three attributes of each."""
+    profile = write_profile(tmp_path / "frames.yaml")
+    (row,) = read_headers(make_segmentation(defined=defined), columns=str(profile)).to_pylist()
+    frames = [divmod(frame, SEGMENTS) for frame in range(FRAMES)]
+    assert row["FramePositions"] == [[-180.0, -180.0, -600 + 1.25 * place] for place, _ in frames]
+    assert row["FrameIndices"] == [[segment + 1, place + 1] for place, segment in frames]
+    assert row["FrameSegments"] == [[segment + 1] for _, segment in frames]
+    assert (row["status"], row["issues"]) == ("ok", None)
