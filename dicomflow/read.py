@@ -99,6 +99,7 @@ class _Collector:
                 outcome = self._read(stream)
                 size = stream.seek(0, os.SEEK_END)
         except OSError as error:
+            self.reader.abandon()
             return self._refuse(name, describe(error))
         if self.reader.batch.rows == len(self.facts.file):
             return self._refuse(name, outcome.message or str(outcome.code) if outcome else "no row")

@@ -188,8 +188,10 @@ class _TaskRun:
             elif verdict == EMPTY and not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return self.ledger.set(index, _SPECIAL)
         except BlockingIOError:  # a FIFO or a device with nothing to read yet
+            reader.abandon()
             return self.ledger.set(index, _SPECIAL)
         except OSError as error:
+            reader.abandon()
             return self.ledger.set(index, _os_outcome(error))
         finally:
             os.close(descriptor)

@@ -122,6 +122,7 @@ class HeaderReader:
         self._size, self._stop, self._inflate_code = size, None, None
         self.verdict = verdict = self.scanner.scan(size, at_end)
         if verdict == OK:
+            self._deadline = None
             if not self.scanner.stopped and self._ends_early():
                 self.verdict = ENDS_EARLY
             return self.verdict
@@ -131,9 +132,15 @@ class HeaderReader:
             self._scan_deflated(self.scanner.offset, size, at_end)
         elif self._asks_pydicom() and not at_end and size < _PYDICOM_BYTES:  # pydicom wants to see more of it
             self.verdict, self.needed = NEED_MORE, min(4 * size, _PYDICOM_BYTES)
-        if self.verdict == NEED_MORE and self._is_late():
+        if self.verdict != NEED_MORE:
+            self._deadline = None
+        elif self._is_late():
             self.give_up(size, TIMEOUT)
         return self.verdict
+
+    def abandon(self) -> None:
+        """The header will not be read to its end: the next scan is of another one, with its own time."""
+        self._deadline = None
 
     def give_up(self, size: int, verdict: int = TOO_LONG) -> None:
         """No more is to be read: keep what the first ``size`` bytes hold, and end with this verdict."""
@@ -162,7 +169,6 @@ class HeaderReader:
     def accept(self) -> Outcome | None:
         """Add the scanned header to the batch; None if it is whole, else how it ended (no row unless partial)."""
         self.by_pydicom = self._borrowed_key = False
-        self._deadline = None
         self.has_remarks = self.scanner.remarkable
         if self.verdict == OK:
             return None if self._has_row() else self._without_key()

@@ -12,12 +12,13 @@ from dicomflow.errors import ConfigError, IssueCode
 from dicomflow.header.decode import decode_column_value
 from dicomflow.header.items import PACKED, pack_items, unpack_items
 from dicomflow.header.reader import COMPILED, HeaderReader
+from dicomflow.header.vectors import decode_plain_items
 from dicomflow.model import RawValue
 from dicomflow.read import read_headers
 from dicomflow.schema.column import make_column, parse_path
 from dicomflow.synth import make_series
 from tests.dicom_bytes import BIG, EXPLICIT, IMPLICIT, STOP, SYNTAX, deflated, element, file, item, sequence
-from tests.scanning import KEY, UID, feed, scan_all, take_row
+from tests.scanning import KEY, UID, build, feed, scan_all, take_row
 from tests.segmentation import FRAMES, SEGMENTS, make_segmentation, write_profile
 
 PER_FRAME, POSITION, FRAME = 0x52009230, 0x00209113, 0x00209111
@@ -282,3 +283,45 @@ def test_every_frame_of_a_large_segmentation(tmp_path, defined):
     assert row["FrameIndices"] == [[segment + 1, place + 1] for place, segment in frames]
     assert row["FrameSegments"] == [[segment + 1] for _, segment in frames]
     assert (row["status"], row["issues"]) == ("ok", None)
+
+
+PLAIN = {
+    "DS": [b"1\\2\\3 ", b"0.5 ", b"-1e3\\4", b"x", b"1,5", b"7\\"],
+    "UL": [struct.pack("<2I", 1, 2**32 - 1), struct.pack("<I", 7), b"\1\2\3"],
+    "FD": [struct.pack("<d", 0.1), struct.pack("<d", float("nan")), struct.pack("<3d", 1, 2, 3)],
+    "US": [struct.pack("<H", 65535), struct.pack(">H", 2), b"\1"],
+    "UI": [b"1.2.3\0", b"1.02", b"x"],
+    "TM": [b"101530.5", b"10", b"2500"],
+    "LO": [b"AB ", b" A\\B", "Größe".encode("latin-1")],
+}
+
+
+@given(st.sampled_from(sorted(PLAIN)), st.booleans(), st.data())
+@settings(max_examples=400)
+def test_vectors_and_the_careful_path_agree_on_lists(vr, many, data):
+    """What is typed at once is what each value by itself is, and has no issue."""
+    odd = st.builds(
+        RawValue, st.sampled_from(PLAIN[vr]), st.sampled_from([vr, "UN"]), st.booleans(), st.just(b"ISO_IR 100")
+    )
+    same = st.builds(RawValue, st.sampled_from(PLAIN[vr][:2]), st.just(vr), st.just(False), st.just(None))
+    values = data.draw(
+        st.lists(st.none() | st.just(RawValue(b"", vr)) | (same if data.draw(st.booleans()) else odd), max_size=8)
+    )
+    column = make_column("X", ("ReferencedImageSequence[*].CodeMeaning",), vr=vr, vm="1-n" if many else "1")
+    packed = pack_items(values)
+    plain, careful = decode_plain_items(column, packed), decode_column_value(packed, column)
+    if plain is not None:
+        assert plain.type == column.arrow_type.value_type
+        assert (plain.to_pylist(), ()) == careful
+
+
+def test_a_batch_joins_lists_of_both_paths():
+    """Plain lists, lists with a bad value, absent ones, in any order of files."""
+    one, bad = (file(key() + frames(list(texts))) for texts in ((b"1\\2\\3 ", None), (b"1\\x\\3 ",)))
+    items = [one, file(key()), bad, one, file(key() + frames([None]))]
+    with_frames = columns(Position=[PATH])
+    reader = HeaderReader(with_frames, rows=8)
+    for each in items:
+        assert feed(reader, each) is None
+    rows = build(reader, len(items), sort=False).rows.column("Position").to_pylist()
+    assert rows == [[[1.0, 2.0, 3.0], None], None, [[1.0, None, 3.0]], [[1.0, 2.0, 3.0], None], None]

@@ -140,8 +140,10 @@ def test_reading_on_ends_after_max_seconds(monkeypatch):
     assert verdicts == [NEED_MORE, NEED_MORE, TIMEOUT]
     outcome = one.accept()
     assert (outcome.status, outcome.code, take_row(one)["Modality"].raw) == (Status.PARTIAL, Code.TIMEOUT, b"MR")
-    one.view[:150] = data[:150]
-    assert one.scan(150, False) == NEED_MORE, "the next header has its own time"
+    for _ in range(2):
+        one.view[:150] = data[:150]
+        assert one.scan(150, False) == NEED_MORE, "the next header has its own time"
+        one.abandon()
 
 
 def test_inflating_ends_after_max_seconds(monkeypatch):
