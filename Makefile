@@ -19,7 +19,7 @@ BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/hea
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
 
-demo: $(VENV)/.installed ## synthetic studies -> dataset -> a first query, in under a minute
+demo: $(VENV)/.installed ## synthetic studies -> dataset -> a first query
 	$(BIN)/dicomflow demo dicomflow-demo
 
 test: $(VENV)/.test ## all tests, with branch coverage (PYTHON=python3.13 for another Python)

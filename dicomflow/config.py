@@ -172,7 +172,8 @@ class HeaderConfig(_Section):
         max_elements: data elements of one header, those of sequence items included.
         max_depth: sequences inside sequences.
         max_inflated_bytes: what a deflated data set may inflate to, up to the stop tag.
-        max_seconds: after so long a header is not read on; what was read by then is a partial row.
+        max_seconds: how long a header may take to be read on, behind its first read; looked at whenever more of it is needed
+            (from the disk, or inflated). What was read by then is a partial row.
         headers_only: the files were stripped of their pixels on purpose: an image is whole without them.
     """
 

@@ -103,6 +103,11 @@ def _tags_by_keyword() -> dict[str, int]:
     return {row[4]: tag for tag, row in _DICTIONARY.items() if row[4]}
 
 
+def repeating_mask(keyword: str) -> str | None:
+    """``60xx0010`` for the keyword of an attribute in repeating groups, which does not say in which; else None."""
+    return next((mask for mask, row in _REPEATERS.items() if row[4] == keyword), None)
+
+
 def keywords() -> tuple[str, ...]:
     """All keywords of the dictionary, for "did you mean"."""
     return tuple(_tags_by_keyword())

@@ -83,27 +83,27 @@ class Code(StrEnum):
     BAD_SEQUENCE = "bad_sequence"  # something other than an item stands in a sequence
     BAD_ELEMENT = "bad_element"  # no element can be read at this offset
     # partial or failed, by what was read before
-    LIMIT_HEADER_BYTES = "limit_header_bytes"
-    LIMIT_ELEMENTS = "limit_elements"
-    LIMIT_DEPTH = "limit_depth"
-    LIMIT_INFLATED_BYTES = "limit_inflated_bytes"
+    LIMIT_HEADER_BYTES = "limit_header_bytes"  # the header is longer than header.max_header_bytes
+    LIMIT_ELEMENTS = "limit_elements"  # more data elements than header.max_elements
+    LIMIT_DEPTH = "limit_depth"  # sequences nested deeper than header.max_depth
+    LIMIT_INFLATED_BYTES = "limit_inflated_bytes"  # a deflated data set that grows beyond header.max_inflated_bytes
     TIMEOUT = "timeout"  # reading on took longer than header.max_seconds
     INFLATE_ERROR = "inflate_error"  # the deflated data set is damaged
     # failed
-    MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"
+    MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"  # neither in the data set nor in the file meta information
     UNREADABLE_HEADER = "unreadable_header"  # neither reader can make sense of it
-    PERMISSION_DENIED = "permission_denied"
+    PERMISSION_DENIED = "permission_denied"  # the operating system does not let us read it
     NOT_FOUND = "not_found"  # listed, but gone when it was opened; or a dangling link
-    IO_ERROR = "io_error"
-    NAME_TOO_LONG = "name_too_long"
+    IO_ERROR = "io_error"  # reading it failed; the message is the operating system's
+    NAME_TOO_LONG = "name_too_long"  # longer than the operating system takes
     # not_dicom
-    EMPTY_FILE = "empty_file"
-    NO_DICOM_HEADER = "no_dicom_header"
+    EMPTY_FILE = "empty_file"  # no bytes at all
+    NO_DICOM_HEADER = "no_dicom_header"  # neither DICM nor an element where a DICOM file begins
     # duplicate, conflict
-    SAME_HEADER = "same_header"
-    OTHER_HEADER = "other_header"
+    SAME_HEADER = "same_header"  # a copy: the same SOP Instance UID, the same header
+    OTHER_HEADER = "other_header"  # the same SOP Instance UID with another header; the full row is in ``conflicts``
     # skipped
-    DICOMDIR = "dicomdir"
+    DICOMDIR = "dicomdir"  # lists the instances of a medium, is none itself
     SPECIAL_FILE = "special_file"  # FIFO, socket, device: never opened
     SYMLINK = "symlink"  # a symbolic link, and the configuration says not to follow
 

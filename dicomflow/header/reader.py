@@ -120,23 +120,26 @@ class HeaderReader:
         if self._bytes is not self.view:
             self._use(self.buffer)
         self._size, self._stop, self._inflate_code = size, None, None
-        self.verdict = verdict = self.scanner.scan(size, at_end)
-        if verdict == OK:
-            self._deadline = None
+        self.verdict = self.scanner.scan(size, at_end)
+        if self.verdict == OK:
             if not self.scanner.stopped and self._ends_early():
                 self.verdict = ENDS_EARLY
-            return self.verdict
-        if verdict == NEED_MORE:
-            self.needed = self.scanner.needed
-        elif verdict == DEFLATED:
-            self._scan_deflated(self.scanner.offset, size, at_end)
-        elif self._asks_pydicom() and not at_end and size < _PYDICOM_BYTES:  # pydicom wants to see more of it
-            self.verdict, self.needed = NEED_MORE, min(4 * size, _PYDICOM_BYTES)
+        else:
+            self._look_further(size, at_end)
         if self.verdict != NEED_MORE:
             self._deadline = None
         elif self._is_late():
             self.give_up(size, TIMEOUT)
         return self.verdict
+
+    def _look_further(self, size: int, at_end: bool) -> None:
+        """What a verdict other than OK asks for: more bytes, inflating, or pydicom's opinion."""
+        if self.verdict == NEED_MORE:
+            self.needed = self.scanner.needed
+        elif self.verdict == DEFLATED:
+            self._scan_deflated(self.scanner.offset, size, at_end)
+        elif self._asks_pydicom() and not at_end and size < _PYDICOM_BYTES:  # pydicom wants to see more of it
+            self.verdict, self.needed = NEED_MORE, min(4 * size, _PYDICOM_BYTES)
 
     def abandon(self) -> None:
         """The header will not be read to its end: the next scan is of another one, with its own time."""

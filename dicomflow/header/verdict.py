@@ -19,7 +19,7 @@ OUTCOMES: dict[int, tuple[Status, Code, str]] = {
     14: (
         Status.PARTIAL,
         Code.ENDS_EARLY,
-        "the file ends here, but its SOP Class goes on: cut, or stripped of its pixels",
+        "the file ends here, but its SOP Class requires more; if it was stripped on purpose: header.headers_only",
     ),
     15: (Status.PARTIAL, Code.TIMEOUT, "reading took longer than header.max_seconds allows"),
     8: (Status.NOT_DICOM, Code.EMPTY_FILE, "the file is empty"),

@@ -72,7 +72,10 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     if summary.fallback_files:
         yield "pydicom", f"read {format_share(pydicom_share(summary))} of the readable files"
     if summary.issues:
-        yield "issues", f"{summary.issues:,} values could not be delivered as they stand; see the column `issues`"
+        yield (
+            "issues",
+            f"{summary.issues:,} remarks on values (null, or not as they should be); see the column `issues`",
+        )
     yield "dataset", harmless(summary.dest)
     if summary.dashboard:
         yield "dashboard", f"{harmless(summary.dashboard)}, while the run lasted"

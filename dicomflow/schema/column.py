@@ -13,13 +13,15 @@ A path is written as DICOM people read it, outermost first::
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from dicomflow.dictionary import entry_for_keyword, entry_for_tag, format_tag
+from dicomflow.dictionary import entry_for_keyword, entry_for_tag, format_tag, keywords, repeating_mask
+from dicomflow.dictionary import vr_for_tag as vr_of
 from dicomflow.errors import ConfigError
 
 _STEP = re.compile(r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
@@ -27,6 +29,8 @@ _PRIVATE = re.compile(
     r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z'
 )
 _TAG = re.compile(r"\((?P<group>[0-9A-Fa-f]{4}),(?P<element>[0-9A-Fa-f]{4})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
+_VM = re.compile(r"[0-9]{1,3}(-([0-9]{1,3}|[0-9]?n))?\Z")
+_BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _SEPARATOR = re.compile(r"\.(?![^(]*\))")
 
 MAX_PATH_STEPS = 8
@@ -128,6 +132,9 @@ def parse_path(text: str) -> tuple[Step, ...]:
     if len(parts) > MAX_PATH_STEPS:
         raise ConfigError(f"path {text!r}: more than {MAX_PATH_STEPS} steps")
     steps = tuple(_parse_step(part, text) for part in parts)
+    for step, part in zip(steps[:-1], parts, strict=False):
+        if step.creator is None and vr_of(step.tag) not in ("SQ", "UN"):
+            raise ConfigError(f"path {text!r}: {part!r} is no sequence, nothing is inside of it")
     if any(step.item is None for step in steps[:-1]):
         raise ConfigError(f"path {text!r}: each sequence before the last step needs an item, such as [0]")
     if steps[-1].item is not None:
@@ -157,8 +164,16 @@ def _parse_step(part: str, text: str) -> Step:
         )
     entry = entry_for_keyword(found["keyword"])
     if entry is None:
-        raise ConfigError(f"path {text!r}: {found['keyword']!r} is not a DICOM keyword")
+        raise ConfigError(f"path {text!r}: {found['keyword']!r} is not a DICOM keyword{_hint(found['keyword'])}")
     return Step(entry.tag, _item(found["item"]))
+
+
+def _hint(keyword: str) -> str:
+    """What may have been meant."""
+    if mask := repeating_mask(keyword):
+        return f"; it is in repeating groups: write its tag, such as ({mask[:4].replace('x', '0')},{mask[4:]})"
+    near = difflib.get_close_matches(keyword, keywords(), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _parse_tag(found: re.Match[str], text: str) -> Step:
@@ -189,9 +204,12 @@ def make_column(name: str, paths: tuple[str, ...] = (), vr: str | None = None, v
     entry = None if last.creator else entry_for_tag(last.tag)
     vr = vr or (entry.vrs[0] if entry else None)
     vm = vm or (entry.vm if entry else "1")
+    if not _VM.match(vm):
+        raise ConfigError(f"column {name!r}: vm {vm!r} is no value multiplicity; write '1', '3', '1-n' or '2-2n'")
     if vr is None:
         raise ConfigError(f"column {name!r}: a private element, or one that the dictionary does not know, needs a vr")
     if vr not in ARROW_TYPES:
-        raise ConfigError(f"column {name!r}: VR {vr} holds bulk data and cannot be a column")
+        reason = "holds bulk data and cannot be a column" if vr in _BULK_VRS else "is none"
+        raise ConfigError(f"column {name!r}: VR {vr} {reason}")
     many = vm not in ("1", "0-1") and vr not in NEVER_SPLIT
     return Column(name, vr, many, steps, texts)

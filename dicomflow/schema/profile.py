@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +26,6 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from dicomflow.dictionary import keywords
 from dicomflow.errors import ConfigError
 from dicomflow.schema.column import SOURCE_FIELDS, Column, make_column
 from dicomflow.yamlfile import read_yaml_mapping
@@ -43,6 +43,11 @@ _KEY = ("SOPInstanceUID", "MediaStorageSOPInstanceUID")  # the second where the 
 def _parse_hex(value: object) -> object:
     """Text is hexadecimal, as tags are written: "0043" is 0x0043."""
     return int(value, 16) if isinstance(value, str) and re.fullmatch(r"(0x)?[0-9A-Fa-f]{1,4}", value) else value
+
+
+def _parse_count(value: object) -> object:
+    """A plain number is one in YAML: ``vm: 1``."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class _Private(BaseModel):
@@ -63,7 +68,7 @@ class _Spec(BaseModel):
     attribute: str | None = None
     private: _Private | None = None
     vr: str | None = None
-    vm: str | None = None
+    vm: Annotated[str | None, BeforeValidator(_parse_count)] = None
 
 
 class _ProfileFile(BaseModel):
@@ -71,7 +76,7 @@ class _ProfileFile(BaseModel):
 
     profile: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     extends: str | None = None
-    columns: list[str | dict[str, object]] = Field(max_length=MAX_COLUMNS)
+    columns: list[str | dict[str, object]] = Field(default_factory=list, max_length=MAX_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +125,14 @@ def _load_specs(name_or_path: str, depth: int) -> tuple[list[_Spec], str]:
     if depth > MAX_EXTENDS:
         raise ConfigError(f"{name_or_path}: profiles extend each other in a circle")
     model = _parse(_read(name_or_path), name_or_path)
+    if not model.columns and not model.extends:
+        raise ConfigError(f"{name_or_path}: has no columns, and extends no profile")
     base = _load_specs(model.extends, depth + 1)[0] if model.extends else []
-    return [*base, *(_to_spec(entry, name_or_path) for entry in model.columns)], model.profile
+    own = [_to_spec(entry, name_or_path) for entry in model.columns]
+    names = Counter(spec.name for spec in own)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(f"{name_or_path}: column {twice[0]!r} is there twice")
+    return [*base, *own], model.profile
 
 
 def _read(name_or_path: str) -> dict[object, object]:
@@ -153,6 +164,8 @@ def _parse(loaded: dict[object, object], where: str) -> _ProfileFile:
 def _to_spec(entry: str | Mapping[str, object], where: str) -> _Spec:
     """``Keyword``, ``{Keyword: {...}}`` or ``{name: ..., ...}``."""
     if isinstance(entry, str):
+        if entry.startswith("("):
+            raise ConfigError(f"{where}: column {entry!r}: needs a name: {{name: ..., path: '{entry}'}}")
         return _Spec.model_construct(name=entry)
     fields = dict(entry)
     if len(fields) == 1 and isinstance(inner := next(iter(fields.values())), dict):
@@ -177,9 +190,7 @@ def _make_column(spec: _Spec, where: str) -> Column:
     try:
         return make_column(spec.name, _paths(spec), spec.vr, spec.vm)
     except ConfigError as error:
-        near = difflib.get_close_matches(spec.name, keywords(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near and near[0] != spec.name else ""
-        raise ConfigError(f"{where}: {error}{hint}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _paths(spec: _Spec) -> tuple[str, ...]:

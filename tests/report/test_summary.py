@@ -45,7 +45,7 @@ def test_page() -> None:
     assert ["failed", "truncated", "6", "<0.1", "%"] in lines
     assert "10,000 files/s, 171 MB of headers" in page
     assert "pydicom     read 0.3 % of the readable files" in page
-    assert "12 values" in page
+    assert "12 remarks" in page
     assert "dataset     /data/headers\n" in page
 
 
