@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 from dicomflow.dictionary import entry_for_tag, vr_for_tag
 from dicomflow.header.element import EXPLICIT_LE, Encoding, Limits
 from dicomflow.header.inflate import Inflater
-from dicomflow.header.items import pack_items
+from dicomflow.header.items import PACKED, is_blank, pack_items
 from dicomflow.header.vr import STRING_VRS
 from dicomflow.header.walk import Bound, Fault, Walk
 from dicomflow.model import RawValue
@@ -166,9 +166,15 @@ def _first_value(dataset: FileDataset, column: Column, scope: _Scope) -> tuple[R
     for place, path in enumerate(column.paths):
         source = dataset.file_meta if path[0].tag >> 16 == 2 else dataset
         value = _follow(source, path, scope)
-        if value is not None and (value.raw.strip(b" \0") if value.vr in STRING_VRS else value.raw):
+        if value is not None and not _is_empty(value):
             return value, place
     return None, -1
+
+
+def _is_empty(value: RawValue) -> bool:
+    if value.vr == PACKED:
+        return is_blank(value)
+    return not (value.raw.strip(b" \0") if value.vr in STRING_VRS else value.raw)
 
 
 class _Scope(NamedTuple):

@@ -15,6 +15,7 @@ from cython.cimports.libc.string import memcmp, memcpy, memset
 
 _TEXT = cython.declare(cython.int, 1)
 _CHARSET = cython.declare(cython.int, 2)
+_LISTS_LONGER = cython.declare(cython.int, 16)  # a value of each item may be as long as that many values
 _MIX_1 = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
 _MIX_2 = cython.declare(cython.ulonglong, 0x9FB21C651E98DF25)
 
@@ -168,7 +169,7 @@ class Interner:
             self.code[row, column] = -1
             if value is None or not value.raw:
                 continue
-            if len(value.raw) > self.max_value_bytes:
+            if len(value.raw) > (_LISTS_LONGER * self.max_value_bytes if value.vr == "**" else self.max_value_bytes):
                 self.oversized.append((row, column))
             else:
                 self.code[row, column] = self._intern_value(column, value)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dicomflow.header.vr import STRING_VRS
 from dicomflow.model import RawValue
 
 PACKED = "**"
@@ -86,6 +87,14 @@ def unpack_items(packed: RawValue) -> Iterator[RawValue | None]:
         charset = None if number == NONE else items.charsets[number]
         yield make_value(items.values[pos : pos + length], context, charset)
         pos += length
+
+
+def is_blank(packed: RawValue) -> bool:
+    """Whether no item has more than the padding of a text: as good as empty (PS3.5 6.2)."""
+    items = split_items(packed)
+    if items.values.strip(b" \0"):
+        return False
+    return all(make_value(b"", context, None).vr in STRING_VRS for context in set(items.contexts.tolist()) - {NONE})
 
 
 def make_value(raw: bytes, context: int, charset: bytes | None) -> RawValue:

@@ -29,6 +29,9 @@ class UnsupportedScanner:
         """Scan this buffer from now on."""
         self._buffer = buffer
 
+    def forget_guesses(self) -> None:
+        """Nothing is guessed here."""
+
     def scan(self, size: int, at_end: bool, inflated: int = -1) -> int:
         """EMPTY_FILE, NO_DICOM_HEADER, or UNREADABLE once the whole file is in the buffer."""
         if size == 0 and at_end:

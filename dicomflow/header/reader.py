@@ -19,7 +19,7 @@ from dicomflow.header.closing import ends_early
 from dicomflow.header.element import Limits
 from dicomflow.header.fallback import FallbackHeader, ReadBounds, read_with_pydicom
 from dicomflow.header.inflate import Inflater
-from dicomflow.header.items import PACKED
+from dicomflow.header.items import PACKED, is_blank
 from dicomflow.header.paths import Hits, Leaf, ScanTables, compile_tables, make_hits
 from dicomflow.header.verdict import (
     DEFLATED,
@@ -50,7 +50,7 @@ except (ImportError, AttributeError):  # no C compiler when this was installed (
     COMPILED = False
 
 _MAX_VALUE_BYTES = 1 << 20
-_MAX_LIST_BYTES = 1 << 24  # of a value of each item, packed
+_MAX_LIST_BYTES = 16 * _MAX_VALUE_BYTES  # of a value of each item, packed (``intern`` says so, too)
 _PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
 _PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
 _FIRST_INFLATE = 1 << 18
@@ -175,6 +175,7 @@ class HeaderReader:
         self.has_remarks = self.scanner.remarkable
         if self.verdict == OK:
             return None if self._has_row() else self._without_key()
+        self.scanner.forget_guesses()
         status, code, message = OUTCOMES[self.verdict]
         if self._inflate_code is not None:
             status, message = INFLATE_FAULTS[self._inflate_code]
@@ -245,20 +246,23 @@ class HeaderReader:
     def _add_list(self, column: int, leaf: Leaf) -> bool:
         """Take the value of one path; False where it has none."""
         if not leaf.is_list:
+            if self.hits.twice[leaf.number]:
+                self._repeated_lists.add(column)
             if (value := self._hit_value(leaf.number)) is None:
                 return False
-            repeated = bool(self.hits.twice[leaf.number])
         else:
-            if (found := self.scanner.take_list(leaf.number, _MAX_LIST_BYTES)) is None:
+            packed, repeated = self.scanner.take_list(leaf.number, _MAX_LIST_BYTES)
+            if repeated:
+                self._repeated_lists.add(column)
+            if packed is None:
                 return False
-            packed, repeated = found
-            value = None if packed is None else RawValue(packed, PACKED)
+            value = RawValue(packed, PACKED) if packed else None
+            if value is not None and is_blank(value):
+                return False
         if value is None:
             self.batch.oversized.append((self.batch.rows - 1, column))
         else:
             self.batch.set_value(column, value)
-        if repeated:
-            self._repeated_lists.add(column)
         return True
 
     def _hit_value(self, leaf: int) -> RawValue | None:
@@ -270,8 +274,10 @@ class HeaderReader:
         while scope >= 0 and hits.scope_length[scope] < 0:
             scope = int(hits.scope_parent[scope])
         charset = None if scope < 0 else self._slice(hits.scope_offset[scope], hits.scope_length[scope])
-        vr = int(hits.vr[leaf])
-        return raw_value(self._slice(hits.offset[leaf], hits.length[leaf]), vr, [None])._replace(charset=charset)
+        value = raw_value(self._slice(hits.offset[leaf], hits.length[leaf]), int(hits.vr[leaf]), [None])
+        if value.vr in STRING_VRS and not value.raw.strip(b" \0"):
+            return None
+        return value._replace(charset=charset)
 
     def _slice(self, offset: int, length: int) -> bytes:
         return bytes(self._bytes[offset : offset + length])

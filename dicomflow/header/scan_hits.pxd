@@ -33,6 +33,8 @@ cdef class HitNotes:
     cdef unsigned char[::1] owned  # by level: whether any block has an owner
     cdef bint keep_owners  # of the outermost data set, from the walk before
     cdef bint late_owner
+    cdef bint is_cut  # the header breaks off
+    cdef list guessed  # leaves whose VR is US because no PixelRepresentation says otherwise
     cdef int[::1] group_slot
     cdef long long[::1] hit_offset
     cdef long long[::1] hit_length
@@ -49,6 +51,7 @@ cdef class HitNotes:
     cdef long long[::1] list_from  # the first row of ``found`` that counts
     cdef long long[::1] list_last  # the last one
     cdef long long[::1] list_items  # how many items the sequence has
+    cdef int[::1] list_twice  # 1 where a value was replaced
     cdef long long[::1] item_at  # by level: which item is walked
 
     cdef int _reset_hits(self) except -1
@@ -61,6 +64,8 @@ cdef class HitNotes:
     cdef int _close_scope(self, int scope, int parent, int found, long long before) except -1
     cdef int _charset_scope(self, int scope) except? -1
     cdef bint _is_signed(self, int scope) except -1
+    cdef bint _is_told(self, int scope) except -1
+    cdef int _choose_vr(self, int found, int scope) except -1
     cdef int _resolve_ambiguous(self) except -1
     cdef int _forget_owners(self, int level) except -1
     cdef int _private(self, int node, int level, unsigned int tag, long long value, long long length) except? -1

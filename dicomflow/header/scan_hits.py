@@ -16,12 +16,14 @@ from cython.cimports.libc.string import memcmp, memcpy, memset
 _VR_US = cython.declare(cython.int, 0x5553)
 _VR_SS = cython.declare(cython.int, 0x5353)
 
-# columns of ``found``: which list leaf and item, where the value lies, its VR, its scope
+# columns of ``found``: which list leaf and item, where the value lies, its VR, its scope, its predecessor
 _WHICH = cython.declare(cython.int, 0)
 _OFFSET = cython.declare(cython.int, 1)
 _LENGTH = cython.declare(cython.int, 2)
 _VR = cython.declare(cython.int, 3)
 _SCOPE = cython.declare(cython.int, 4)
+_BEFORE = cython.declare(cython.int, 5)  # the row of the same list before this one
+_COLUMNS = cython.declare(cython.int, 6)
 _ITEM_BITS = cython.declare(cython.int, 32)
 _FEW_ROWS = cython.declare(cython.longlong, 256)
 _MANY_ROWS = cython.declare(cython.longlong, 1 << 18)
@@ -48,10 +50,11 @@ class HitNotes:
         self.inner_list = tables.inner_list
         self.list_level = tables.list_level
         self.list_ambiguous = tables.list_ambiguous
-        self.found = np.zeros((_FEW_ROWS, 5), np.int64)
+        self.found = np.zeros((_FEW_ROWS, _COLUMNS), np.int64)
         self.list_from = np.zeros(max(1, tables.lists), np.int64)
         self.list_last = np.zeros(max(1, tables.lists), np.int64)
         self.list_items = np.zeros(max(1, tables.lists), np.int64)
+        self.list_twice = np.zeros(max(1, tables.lists), np.int32)
         self.item_at = np.zeros(hits.owners.shape[0] + 1, np.int64)
         self.private_lo = tables.private_lo
         self.private_hi = tables.private_hi
@@ -88,11 +91,14 @@ class HitNotes:
         for leaf in range(self.list_items.shape[0]):
             self.list_items[leaf] = self.list_from[leaf] = 0
             self.list_last[leaf] = -1
+            self.list_twice[leaf] = 0
         self.found_count = 0
         if self.found.shape[0] > _MANY_ROWS:  # one giant header must not cost its memory for ever
-            self.found = np.zeros((_FEW_ROWS, 5), np.int64)
+            self.found = np.zeros((_FEW_ROWS, _COLUMNS), np.int64)
         self.repeated = False
         self.late_owner = False
+        self.is_cut = False
+        self.guessed = []
         self.scopes = 1
         self.scope_parent[0] = -1
         self.scope_length[0] = -1
@@ -133,6 +139,7 @@ class HitNotes:
         """A sequence that is there again (``repeated``) replaces what it held before; a broken one holds nothing."""
         leaf: cython.int
         place: cython.int
+        row: cython.longlong
         for leaf in range(self.entry_leaf_lo[found], self.entry_leaf_hi[found]):
             if self.hit_length[leaf] >= 0:
                 self.hit_length[leaf] = -1
@@ -142,9 +149,18 @@ class HitNotes:
         for place in range(self.entry_list_lo[found], self.entry_list_hi[found]):
             leaf = self.inner_list[place]
             if self.list_level[leaf] < level:  # inside one item of the list's sequence: only this item is empty again
-                if self.list_last[leaf] >= 0 and self.found[self.list_last[leaf], _WHICH] == self._which(leaf):
+                row = self.list_last[leaf]
+                if (
+                    row >= self.list_from[leaf]
+                    and self.found[row, _WHICH] == self._which(leaf)
+                    and self.found[row, _LENGTH] >= 0
+                ):
                     self._hit_in_list(leaf, 0, -1, 0, 0)
+                    if repeated:
+                        self.list_twice[leaf] = 1
             else:
+                if repeated and self.list_last[leaf] >= self.list_from[leaf]:
+                    self.list_twice[leaf] = 1
                 self.list_from[leaf] = self.found_count
                 self.list_items[leaf] = 0
         return 0
@@ -209,6 +225,29 @@ class HitNotes:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
+    def _choose_vr(self, found: cython.int, scope: cython.int) -> cython.int:
+        """US or SS; the byte order as found, but UN is little endian whatever stands around it (PS3.5 6.2.2)."""
+        vr: cython.int = _VR_SS if self._is_signed(scope) else _VR_US
+        return vr if (found & 0xFFFF) == VR_UN else vr | (found & BIG_ENDIAN)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _is_told(self, scope: cython.int) -> cython.bint:
+        """Whether a PixelRepresentation is in force, so that US or SS is no guess."""
+        while scope > 0 and self.scope_signed[scope] < 0:
+            scope = self.scope_parent[scope]
+        return scope >= 0 and self.scope_signed[scope] >= 0
+
+    def forget_guesses(self):
+        """The header breaks off: a PixelRepresentation may have followed, so what was guessed is not delivered."""
+        leaf: cython.int
+        for leaf in self.guessed:
+            self.hit_length[leaf] = -1
+        self.guessed = []
+        self.is_cut = True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
     def _is_signed(self, scope: cython.int) -> cython.bint:
         while scope > 0 and self.scope_signed[scope] < 0:
             scope = self.scope_parent[scope]
@@ -226,7 +265,9 @@ class HitNotes:
             vr = self.hit_vr[leaf] & 0xFFFF
             if self.hit_length[leaf] < 0 or (vr != VR_UN and vr != 0):
                 continue
-            self.hit_vr[leaf] = _VR_SS if self._is_signed(self.hit_scope[leaf]) else _VR_US
+            self.hit_vr[leaf] = self._choose_vr(self.hit_vr[leaf], self.hit_scope[leaf])
+            if not self._is_told(self.hit_scope[leaf]):
+                self.guessed.append(leaf)
         return 0
 
     # ---- lists: a value of each item -----------------------------------------------------------------------------
@@ -244,7 +285,7 @@ class HitNotes:
         """Note a value of the item that is walked at the level of the list's sequence."""
         row: cython.longlong = self.found_count
         if row >= self.found.shape[0]:
-            grown = np.zeros((2 * row, 5), np.int64)
+            grown = np.zeros((2 * row, _COLUMNS), np.int64)
             grown[:row] = self.found[:row]
             self.found = grown
         self.found[row, _WHICH] = self._which(number)
@@ -252,6 +293,7 @@ class HitNotes:
         self.found[row, _LENGTH] = length
         self.found[row, _VR] = vr
         self.found[row, _SCOPE] = scope
+        self.found[row, _BEFORE] = self.list_last[number]
         self.found_count = row + 1
         self.list_last[number] = row
         return 0
@@ -274,13 +316,13 @@ class HitNotes:
         return 0
 
     def take_list(self, number: cython.int, max_bytes: cython.longlong):
-        """The values of a list leaf, packed as ``header.items`` reads them, and whether an item had more than one.
+        """The values of a list leaf, packed as ``header.items`` reads them, and whether a value was replaced by another.
 
-        None where no item has a value; None for the values where they would take more than ``max_bytes``.
+        None where no item has a value; no bytes where they would be more than ``max_bytes``.
         """
         items: cython.longlong = self.list_items[number]
         if items == 0:
-            return None
+            return None, bool(self.list_twice[number])
         rows_array = np.full(items, -1, np.int64)
         heads_array = np.full((3, items), _NONE, np.uint32)
         rows: cython.longlong[::1] = rows_array
@@ -289,9 +331,9 @@ class HitNotes:
         repeated: cython.bint = self._find_rows(number, rows)
         total: cython.longlong = self._fill_heads(number, rows, heads, charsets)
         if total == 0:
-            return None
-        if total + sum(map(len, charsets)) + 12 * items > max_bytes:
             return None, repeated
+        if total + sum(map(len, charsets)) + 12 * items > max_bytes:
+            return b"", repeated
         values = bytearray(total)
         self._copy_values(rows, heads, values)
         counts = np.array([items, len(charsets), *map(len, charsets)], np.uint32)
@@ -305,12 +347,16 @@ class HitNotes:
         """The row of ``found`` of each item, the last where there are several; 1 if there are, anywhere."""
         row: cython.longlong
         item: cython.longlong
-        repeated: cython.int = self.list_from[number] > 0
-        for row in range(self.list_from[number], self.found_count):
+        repeated: cython.int = self.list_twice[number]
+        row = self.list_last[number]
+        while row >= self.list_from[number]:  # from the last one back: it wins
             item = self.found[row, _WHICH] & 0xFFFFFFFF
-            if self.found[row, _WHICH] >> _ITEM_BITS == number and item < rows.shape[0]:
-                repeated |= rows[item] >= 0
-                rows[item] = row
+            if item < rows.shape[0]:
+                if rows[item] < 0:
+                    rows[item] = row
+                else:
+                    repeated = 1
+            row = self.found[row, _BEFORE]
         return repeated
 
     @cython.cfunc
@@ -334,7 +380,9 @@ class HitNotes:
             vr = cython.cast(cython.int, self.found[row, _VR])
             scope = cython.cast(cython.int, self.found[row, _SCOPE])
             if self.list_ambiguous[number] and ((vr & 0xFFFF) == 0 or (vr & 0xFFFF) == VR_UN):
-                vr = _VR_SS if self._is_signed(scope) else _VR_US
+                if self.is_cut and not self._is_told(scope):
+                    continue
+                vr = self._choose_vr(vr, scope)
             scope = self._charset_scope(scope)
             if scope != last:
                 last = scope

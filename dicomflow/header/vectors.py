@@ -190,5 +190,7 @@ def decode_plain_items(column: Column, packed: RawValue) -> pa.Array | None:
     values = decode_plain(column, first.vr, RawColumn(offsets, bytearray(items.values), first.big_endian))
     if values is None:
         return None
+    if values.null_count == len(values):  # nothing but padding: the list is null, and no list of nulls
+        return None
     places = np.cumsum(present) - 1
     return values.take(pa.array(places, pa.int64(), mask=~present))

@@ -20,23 +20,31 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from dicomflow.dictionary import entry_for_keyword, entry_for_tag, format_tag, keywords, repeating_mask
-from dicomflow.dictionary import vr_for_tag as vr_of
+from dicomflow.dictionary import (
+    entry_for_keyword,
+    entry_for_tag,
+    format_tag,
+    keywords,
+    repeating_mask,
+    vr_for_tag,
+)
 from dicomflow.errors import ConfigError
 
-_STEP = re.compile(r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
+_STEP = re.compile(r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>[0-9]{1,6}|\*)\])?\Z")
 _PRIVATE = re.compile(
-    r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z'
+    r'\((?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<element>[0-9A-Fa-f]{2})\)(?:\[(?P<item>[0-9]{1,6}|\*)\])?\Z'
 )
-_TAG = re.compile(r"\((?P<group>[0-9A-Fa-f]{4}),(?P<element>[0-9A-Fa-f]{4})\)(?:\[(?P<item>\d{1,6}|\*)\])?\Z")
+_TAG = re.compile(r"\((?P<group>[0-9A-Fa-f]{4}),(?P<element>[0-9A-Fa-f]{4})\)(?:\[(?P<item>[0-9]{1,6}|\*)\])?\Z")
 _VM = re.compile(r"[0-9]{1,3}(-([0-9]{1,3}|[0-9]?n))?\Z")
 _BULK_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_SEPARATOR = re.compile(r"\.(?![^(]*\))")
+_SEPARATOR = re.compile(r'\.(?=(?:[^"]*"[^"]*")*[^"]*\Z)')  # no dot inside quotes
 
 MAX_PATH_STEPS = 8
 
 STOP_TAG = 0x7FE00008
 """The first tag of the pixels: headers end there."""
+
+_FIRST_TAG = 0x00020000
 
 ALL_ITEMS = -1
 """The item of a step that is written ``[*]``."""
@@ -133,17 +141,24 @@ def parse_path(text: str) -> tuple[Step, ...]:
         raise ConfigError(f"path {text!r}: more than {MAX_PATH_STEPS} steps")
     steps = tuple(_parse_step(part, text) for part in parts)
     for step, part in zip(steps[:-1], parts, strict=False):
-        if step.creator is None and vr_of(step.tag) not in ("SQ", "UN"):
-            raise ConfigError(f"path {text!r}: {part!r} is no sequence, nothing is inside of it")
-    if any(step.item is None for step in steps[:-1]):
-        raise ConfigError(f"path {text!r}: each sequence before the last step needs an item, such as [0]")
+        _check_sequence(step, part, text)
     if steps[-1].item is not None:
         raise ConfigError(f"path {text!r}: the last step names an attribute, not an item")
     if sum(step.item == ALL_ITEMS for step in steps) > 1:
         raise ConfigError(f"path {text!r}: [*] can stand once in a path")
+    if steps[0].tag < _FIRST_TAG:
+        raise ConfigError(f"path {text!r}: is never read, a data set has no group 0000")
     if steps[0].tag >= STOP_TAG & 0xFFFF0000:
         raise ConfigError(f"path {text!r}: is never read, headers end before {format_tag(STOP_TAG)}")
     return steps
+
+
+def _check_sequence(step: Step, part: str, text: str) -> None:
+    """Each step before the last enters an item of a sequence."""
+    if step.creator is None and vr_for_tag(step.tag) not in ("SQ", "UN"):
+        raise ConfigError(f"path {text!r}: {part!r} is no sequence, nothing is inside of it")
+    if step.item is None:
+        raise ConfigError(f"path {text!r}: each sequence before the last step needs an item, such as [0] or [*]")
 
 
 def _parse_step(part: str, text: str) -> Step:
@@ -154,7 +169,7 @@ def _parse_step(part: str, text: str) -> Step:
         if not found["creator"].isascii():
             raise ConfigError(f"path {text!r}: a private creator is found by its ASCII name only")
         tag = (group << 16) | int(found["element"], 16)
-        return Step(tag, _item(found["item"]), found["creator"])
+        return Step(tag, _item(found["item"]), found["creator"].strip(" "))
     if found := _TAG.match(part):
         return _parse_tag(found, text)
     found = _STEP.match(part)

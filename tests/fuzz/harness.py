@@ -135,10 +135,9 @@ def _found(reader: HeaderReader) -> Found:
 
 def _packed(reader: HeaderReader, number: int) -> bytes:
     """The values of all items; what was packed can be unpacked to its end."""
-    found = reader.scanner.take_list(number, MAX_LIST)
-    if found is None or found[0] is None:
+    packed, _ = reader.scanner.take_list(number, MAX_LIST)
+    if not packed:
         return b""
-    packed = found[0]
     assert pack_items(unpack_items(RawValue(packed, PACKED))).raw == packed, "a list that does not unpack"
     return packed
 

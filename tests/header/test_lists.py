@@ -1,6 +1,7 @@
 """Paths with ``[*]``: a value of each item, in its place, however the items are laid out; pydicom's view as oracle."""
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pydicom
@@ -244,9 +245,9 @@ def test_the_list_is_what_the_items_one_by_one_are(positions, encoding, defined)
     assert values["c0"] == (each if any(each) else None)
     reader = HeaderReader(columns(PATH), rows=2)
     scan_all(reader, data)
-    if (found := reader.scanner.take_list(0, 1 << 20)) is not None:
-        again = pack_items(unpack_items(RawValue(bytes(found[0]), PACKED)))
-        assert again.raw == bytes(found[0])
+    packed, _ = reader.scanner.take_list(0, 1 << 20)
+    if packed is not None:
+        assert pack_items(unpack_items(RawValue(packed, PACKED))).raw == packed
 
 
 def test_pydicom_reads_the_same(tmp_path):
@@ -325,3 +326,80 @@ def test_a_batch_joins_lists_of_both_paths():
         assert feed(reader, each) is None
     rows = build(reader, len(items), sort=False).rows.column("Position").to_pylist()
     assert rows == [[[1.0, 2.0, 3.0], None], None, [[1.0, None, 3.0]], [[1.0, 2.0, 3.0], None], None]
+
+
+@compiled
+def test_what_a_repeated_tag_replaced_is_an_issue_even_where_nothing_is_left():
+    """An empty sequence, an empty inner one, an empty plain element after one with a value: null, with an issue."""
+    inner = sequence(POSITION, [item(element(0x00200032, "DS", b"1\\1\\1 "))]) + sequence(POSITION, [])
+    plain = element(0x00200032, "DS", b"1\\1\\1 ") + element(0x00200032, "DS", b"")
+    for body, names in (
+        (frames([b"1\\1\\1 "]) + frames([]), (PATH,)),
+        (sequence(PER_FRAME, [item(inner)]), (PATH,)),
+        (plain, ()),
+    ):
+        wanted = columns(Position=[*names, "ImagePositionPatient", PATH])
+        assert typed(file(key() + body), wanted)[1:] == ({"Position": None}, [IssueCode.REPEATED_TAG])
+
+
+def test_lists_of_several_sequences_know_nothing_of_each_other():
+    """The first occurrence of a sequence is no repetition, whatever stood in another."""
+    images = [item(element(0x00081155, "UI", b"1.2\0")) for _ in range(3)]
+    data = file(key() + sequence(0x00081140, images) + frames([b"1\\1\\1 ", b"2\\2\\2 "]))
+    wanted = columns("ReferencedImageSequence[*].ReferencedSOPInstanceUID", PATH)
+    assert typed(data, wanted) == (None, {"c0": ["1.2"] * 3, "c1": [[1.0] * 3, [2.0] * 3]}, [])
+
+
+def test_blank_values_leave_the_place_to_the_next_path():
+    """Spaces are as good as nothing, in one element and in all items."""
+    plain, blank = element(0x00200032, "DS", b"5\\5\\5 "), element(0x00200032, "DS", b"    ")
+    for body, names, expected in (
+        (blank + frames([b"1\\2\\3 "]), ["ImagePositionPatient", PATH], [[1.0, 2.0, 3.0]]),
+        (plain + frames([b"    ", b"  "]), [PATH, "ImagePositionPatient"], [[5.0] * 3]),
+    ):
+        assert typed(file(key() + body), columns(Position=names))[1:] == ({"Position": expected}, [])
+    blanks = file(key() + sequence(0x00081140, [item(element(0x00080104, "LO", b"  "))] * 2))
+    reader = HeaderReader(columns("ReferencedImageSequence[*].CodeMeaning"), rows=2)
+    feed(reader, blanks)
+    assert build(reader, 1).rows.column("c0").to_pylist() == [None]
+
+
+@compiled
+def test_repeated_empty_sequences_cost_nothing():
+    """300,000 times the same empty sequence in one item: no row of the table each."""
+    many = [
+        PATH,
+        *(f"PerFrameFunctionalGroupsSequence[*].PlanePositionSequence[0].{name}" for name in ("CodeValue", "Rows")),
+    ]
+    inner = sequence(POSITION, [item(element(0x00200032, "DS", b"1\\1\\1 "))]) + sequence(POSITION, []) * 300_000
+    data = file(key() + sequence(PER_FRAME, [item(inner)], defined=False))
+    reader = HeaderReader(columns(*many), rows=2)
+    assert feed(reader, data) is None
+    tracemalloc.start()
+    feed(reader, data)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+@compiled
+def test_a_guess_is_not_delivered_where_the_header_breaks_off():
+    """US or SS without a VR, and a PixelRepresentation that a cut may have taken away: no value rather than a wrong one."""
+    name = "ReferencedImageSequence[0].SmallestImagePixelValue"
+    low = sequence(0x00081140, [item(element(0x00280106, "US", b"\xff\xff", IMPLICIT), IMPLICIT)], IMPLICIT)
+    signed = element(0x00280103, "US", b"\1\0", IMPLICIT)
+    body = key(IMPLICIT) + low + signed + element(STOP, "OW", b"", IMPLICIT)
+    wanted = columns(name, name.replace("[0]", "[*]"))
+    assert typed(file(body, syntax=SYNTAX[IMPLICIT]), wanted)[1] == {"c0": -1, "c1": [-1]}
+    for size in range(len(body) - 8 - 10, len(body) - 8):
+        cut = file(body[:size], syntax=SYNTAX[IMPLICIT])
+        if typed(cut, wanted)[0] is not None:
+            assert typed(cut, wanted)[1] == {"c0": None, "c1": None}
+
+
+@compiled
+def test_an_element_without_a_vr_keeps_its_byte_order():
+    """In an explicit big-endian data set, one element written as implicit."""
+    name = "SmallestImagePixelValue"
+    odd = element(0x00280106, "US", struct.pack(">H", 5), BIG._replace(implicit=True))
+    data = file(key(BIG) + element(0x00280010, "US", b"\0\1", BIG) + odd, syntax=SYNTAX[BIG])
+    assert typed(data, (KEY, make_column(name)))[1] == {name: 5}

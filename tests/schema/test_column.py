@@ -73,3 +73,31 @@ def test_what_lies_behind_the_header_is_refused(path):
     """A column that could never have a value is a mistake."""
     with pytest.raises(ConfigError, match="headers end before"):
         make_column("X", (path,), vr="LO")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("PatientName[0].PatientID", "no sequence"),
+        ("(6000,0010)[0].Rows", "no sequence"),
+        ("AffectedSOPClassUID", "no group 0000"),
+        ("OverlayRows", r"write its tag, such as \(6000,0010\)"),
+        ("PerFrameFunctionalGroupSequence[*].Rows", "did you mean 'PerFrameFunctionalGroupsSequence'"),
+    ],
+)
+def test_paths_that_lead_nowhere_are_refused(path, reason):
+    """With what may have been meant."""
+    with pytest.raises(ConfigError, match=reason):
+        parse_path(path)
+
+
+def test_creators_may_hold_dots_and_parentheses():
+    """And padding, which means nothing."""
+    assert parse_path('(0019,"A.B (C) ",0C)[0].CodeValue')[0] == Step(0x0019000C, 0, "A.B (C)")
+
+
+@pytest.mark.parametrize("vm", ["one", "n-1", "", "1-", "0x1"])
+def test_a_vm_that_is_none_is_refused(vm):
+    """And not taken for a list."""
+    with pytest.raises(ConfigError, match="multiplicity"):
+        make_column("PatientID", vm=vm or "-")

@@ -98,6 +98,8 @@ def test_profiles_that_extend_each_other_are_refused(tmp_path):
         ("- {name: 'a b', path: PatientID}", "name"),
         ("- EncapsulatedDocument", "bulk data"),
         ("- PixelData", "headers end before"),
+        ("- (6000,0010)", "needs a name"),
+        ("- PatientID\n  - PatientID", "is there twice"),
         ("- {path: PatientID}", "name"),
         ("- 7", "columns"),
         *((f"- {{name: {name}, path: PatientID}}", "uses itself") for name in sorted(RESERVED - {"SOPInstanceUID"})),
