@@ -148,10 +148,13 @@ def test_scale(benchmark: Any, few: Path, many: Path) -> None:
     """One worker process and two on the large job; cost per file and memory against the small job."""
 
     def measure() -> None:
-        small, one, two = (_extract(*job) for job in ((few, 1), (many, 1), (many, 2)))
+        # in turns, and the better of two: a machine's speed changes from one minute to the next
+        small, one, two, again_one, again_two = (
+            _extract(*job) for job in ((few, 1), (many, 1), (many, 2), (many, 1), (many, 2))
+        )
         benchmark.extra_info.update(
-            speed_1=one["files_per_second"],
-            speed_2=two["files_per_second"],
+            speed_1=max(one["files_per_second"], again_one["files_per_second"]),
+            speed_2=max(two["files_per_second"], again_two["files_per_second"]),
             cost_few=_task_seconds(small),
             cost_many=_task_seconds(one),
             memory_few=small["peak_worker_bytes"],
