@@ -77,9 +77,9 @@ def test_all_attributes_equal_pydicom(chunk, all_attributes):
 
 
 def is_column(tag: int) -> bool:
-    """Bulk data is no column."""
+    """Bulk data is no column, nor is a command set (PS3.7 6.3.1) that was left before the data set."""
     entry = entry_for_tag(tag)
-    return entry is not None and entry.vrs[0] in ARROW_TYPES and tag < STOP_TAG
+    return entry is not None and entry.vrs[0] in ARROW_TYPES and 0x00020000 <= tag < STOP_TAG
 
 
 def make_entry(tag: int) -> str:
