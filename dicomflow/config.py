@@ -194,11 +194,23 @@ class HeaderConfig(_Section):
 
 
 class DatasetConfig(_Section):
-    """How Parquet is written: zstd level, rows in a row group, bloom filter on SOPInstanceUID."""
+    """How Parquet is written and kept.
+
+    Attributes:
+        compression_level: of zstd.
+        row_group_rows: rows in a row group.
+        bloom_filter: whether there is one on SOPInstanceUID.
+        part_bytes: size that compacted parts grow to.
+        compact_above: a run that leaves more parts than this smaller than a quarter of ``part_bytes`` compacts them.
+        memory_bytes: memory for finding repeated keys, and for compacting; what does not fit is spilled to the disk.
+    """
 
     compression_level: Annotated[int, Field(ge=1, le=22)] = 1
     row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 131_072
     bloom_filter: bool = True
+    part_bytes: Annotated[Size, Field(ge=MIB, le=4 * GIB)] = 128 * MIB
+    compact_above: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
 class Config(_Section):

@@ -8,6 +8,7 @@ An exception means that the run (or the call) cannot go on:
     ├── SourceError          a SOURCE given by the user does not exist or cannot be listed at all
     ├── DatasetError         DEST cannot be written, or is not what it should be
     │   ├── CommitFailed     nothing became visible; safe to run again
+    │   ├── CommitStateUnknown   recorded, but not completed; the next run completes it
     │   └── DatasetLocked    another run is writing this dataset
     ├── ComputeError         the cluster cannot be reached, or was lost
     └── HeaderError          a single header asked for by name (``show``) cannot be read
@@ -39,6 +40,10 @@ class DatasetError(DicomflowError):
 
 class CommitFailed(DatasetError):
     """Publishing failed before anything became visible: run again."""
+
+
+class CommitStateUnknown(DatasetError):
+    """A commit was recorded but could not be completed now; the next run completes it."""
 
 
 class DatasetLocked(DatasetError):

@@ -1,4 +1,4 @@
-"""The story: list, plan, run, publish, summarise.
+"""The story: list, compare, read, publish, summarise.
 
 In: SOURCEs, DEST, a Config.  Out: a dataset and a RunSummary.  Knows the order of the stages and nothing of their insides.
 """
@@ -12,30 +12,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from dicomflow import __version__
 from dicomflow.compute import choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import Config, load_config
-from dicomflow.dataset.commit import (
-    discard_staging,
-    prepare_destination,
-    publish,
-    read_description,
-    redo,
-    write_lock,
-)
-from dicomflow.dataset.deduplicate import Parts, count_outcomes, count_rows, deduplicate
+from dicomflow.dataset.changes import Changes, Mode, compare
+from dicomflow.dataset.commit import prepare_destination
+from dicomflow.dataset.compact import compact_if_needed
+from dicomflow.dataset.deduplicate import Verdicts
+from dicomflow.dataset.known import check_replaced, check_sources, count_outcomes
 from dicomflow.dataset.layout import Layout
-from dicomflow.dataset.ledger import settled_rows
-from dicomflow.dataset.writer import write_data_file
+from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.transaction import Transaction, read_again
 from dicomflow.errors import CommitFailed, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
-from dicomflow.plan import plan_tasks, split_settled
-from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, schema_fingerprint
+from dicomflow.plan import plan_tasks
 from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.sources.uri import path_from_source
@@ -56,17 +51,21 @@ def extract(
     *,
     config: Config | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    mode: Mode | str = Mode.INCREMENT,
     **options: object,
 ) -> RunSummary:
     """Read the header of every file below ``sources`` into a Parquet dataset at ``dest``.
 
-    A dataset that is there already is replaced by the new one when all is read, not before; until then readers see the old.
+    Into a dataset that is there already, only what is new, changed or failed earlier is read; rows of files that are gone leave it.
+    A run that was killed is taken up where it stopped.  Readers see the old version until the new one is whole.
 
     Args:
         sources: files and folders; every regular file counts, whatever its name.
-        dest: folder of the dataset: new, empty, or a dicomflow dataset of the same sources.
+        dest: folder of the dataset: new, empty, or a dicomflow dataset.
         config: a Config, or the path of a YAML file.
         progress: called from time to time with the stage's name and the totals so far.
+        mode: ``increment``; ``full`` reads everything again; ``retry_failed`` reads earlier failed files and no others;
+            ``add_columns`` reads files that have a row again, to give them other columns.
         options: settings by name as on the command line (``columns="minimal"``, ``scheduler="processes"``, ``workers=4``);
             all others with two underscores: ``header__prefix_bytes=65536``.
 
@@ -83,50 +82,47 @@ def extract(
     """
     if not os.fspath(dest) or "://" in os.fspath(dest):
         raise DatasetError(f"{os.fspath(dest)!r}: DEST is a folder of this machine")
-    run = _Run(
-        _as_list(sources), Layout(Path(os.path.abspath(dest))), _as_config(config, options), progress or _no_progress
-    )
-    return run.run()
+    layout, settings = Layout(Path(os.path.abspath(dest))), _as_config(config, options)
+    return _Run(_as_list(sources), layout, settings, progress or _no_progress, Mode(mode)).run()
 
 
 class _Run:
     """One run: what it works on, and the stages in their order."""
 
-    def __init__(self, sources: list[str], layout: Layout, config: Config, progress: Progress) -> None:
+    def __init__(self, sources: list[str], layout: Layout, config: Config, progress: Progress, mode: Mode) -> None:
         self.sources = sources
         self.layout = layout
         self.config = config
         self.progress = progress
+        self.mode = mode
         self.profile: Profile = load_profile(config.columns)
-        self.started = datetime.now(UTC)
-        self.run_id = f"{self.started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        self.began = datetime.now(UTC)
+        self.started = int(self.began.timestamp() * 1_000_000)
+        self.run_id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
         self.totals = Totals()
+        self.fingerprint = ""
         self.parts: set[str] = set()
+        self.tasks = 0
+        self.scheduler = "threads"
         self.seconds: dict[str, float] = {}
 
     def run(self) -> RunSummary:
         bind_run(self.run_id, uuid.uuid4().hex)
         self._list_sources()  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
-        with write_lock(self.layout):
-            if redo(self.layout):
-                _log.warning("publish_completed", dest=str(self.layout.root))
-            self._check_dataset()
-            discard_staging(self.layout)
-            try:
-                return self._run_stages()
-            finally:
-                discard_staging(self.layout)
+        with write_lock(self.layout) as lock:
+            transaction = Transaction(self.layout, self.profile, self.config.dataset, lock)
+            transaction.check(self.mode)
+            self.fingerprint = transaction.fingerprint
+            return self._run_stages(transaction)
 
-    def _run_stages(self) -> RunSummary:
-        files = self._timed("list", self._list_files)
-        scheduler = choose_scheduler(self.config.compute, files.num_rows)
-        tasks = self._timed("plan", partial(self._plan, files, count_workers(self.config.compute, scheduler)))
-        dashboard = self._timed("scan", partial(self._scan, tasks, scheduler))
-        self._drop_strays()
-        self._write_settled(files)
-        self._timed("publish", self._publish)
-        summary = self._summarise(scheduler, dashboard, len(tasks))
+    def _run_stages(self, transaction: Transaction) -> RunSummary:
+        listed = self._timed("list", self._list_files)
+        changes, to_read = self._timed("plan", partial(self._compare, transaction, listed))
+        self._timed("scan", partial(self._read, to_read))
+        changes, verdicts = self._settle(transaction, changes)
+        self._timed("publish", partial(self._publish, transaction, changes, verdicts))
+        summary = self._summarise(transaction)
         _log.info("run_done", files=summary.files, rows=summary.rows, seconds=summary.seconds)
         return summary
 
@@ -136,7 +132,9 @@ class _Run:
         try:
             return work()
         finally:
-            self.seconds[stage] = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    # ---- what is to be read ----
 
     def _list_files(self) -> pa.Table:
         batches = []
@@ -149,141 +147,143 @@ class _Run:
     def _list_sources(self) -> Iterator[pa.RecordBatch]:
         return list_files(self.sources, config=self.config.sources, exclude=self.layout.root)
 
-    def _plan(self, files: pa.Table, workers: int) -> list[ScanTask]:
-        fingerprint = schema_fingerprint(instances_schema(self.profile)) + __version__
-        return plan_tasks(files, config=self.config.plan, workers=workers, fingerprint=fingerprint)
+    def _compare(self, transaction: Transaction, listed: pa.Table) -> tuple[Changes, pa.Table]:
+        """What changed, and what of it an interrupted run has not read yet."""
+        known, paths = transaction.read_known(), self._paths()
+        check_sources(known, listed, paths)
+        changes = compare(listed, known, paths, self.mode, self.started)
+        if transaction.before is not None and transaction.before.schema != transaction.fingerprint:
+            check_replaced(known, changes, self.layout.root)
+        transaction.staging.open(self._job())
+        to_read = transaction.staging.adopt(changes.to_read, self.started)
+        self.parts.update(f"files/{ledger.name}" for ledger in transaction.staging.ledgers())
+        self._count(changes, to_read.num_rows)
+        return changes, to_read
 
-    def _scan(self, tasks: list[ScanTask], scheduler: str) -> str | None:
+    def _count(self, changes: Changes, to_read: int) -> None:
+        totals = self.totals
+        totals.listed, totals.to_read = changes.listed, to_read
+        totals.resumed = changes.to_read.num_rows - to_read
+        totals.removed = changes.removed.num_rows
+        totals.unchanged = changes.listed - changes.to_read.num_rows - changes.settled.num_rows
+
+    def _paths(self) -> list[str]:
+        return [path_from_source(source) for source in self.sources]
+
+    def _job(self) -> str:
+        """What tasks are asked for, and so what an interrupted run must have been asked for to be taken up."""
+        header = self.config.header.model_dump(exclude={"batch_rows", "prefix_bytes"})
+        kind = "full" if self.mode is Mode.FULL else "changed"
+        return f"{self.fingerprint} {__version__} {kind} {sorted(header.items())}"
+
+    # ---- reading ----
+
+    def _read(self, files: pa.Table) -> None:
+        """Read headers into staging."""
+        if not files.num_rows:
+            return
+        self.scheduler = choose_scheduler(self.config.compute, files.num_rows)
+        workers = count_workers(self.config.compute, self.scheduler)
+        tasks = plan_tasks(files, config=self.config.plan, workers=workers, fingerprint=self.fingerprint + __version__)
+        self.tasks += len(tasks)
+        self._run_tasks(tasks)
+
+    def _run_tasks(self, tasks: list[ScanTask]) -> None:
         job = ScanJob(
             run_id=self.run_id,
-            started=int(self.started.timestamp() * 1_000_000),
-            staging=str(self.layout.staging(self.run_id)),
+            started=self.started,
+            staging=str(self.layout.staging),
             profile=self.profile,
             config=self.config,
         )
-        if not tasks:
-            return None
-        with open_cluster(self.config.compute, scheduler) as cluster:
+        with open_cluster(self.config.compute, self.scheduler) as cluster:
             self.totals.dashboard = cluster.dashboard
             self.progress("scan", self.totals)
             start = time.perf_counter()
             cluster.map(partial(_scan_and_record, job=job), tasks, name="scan_task", done=self._book)
-            self.seconds["tasks"] = time.perf_counter() - start
-            return cluster.dashboard
+            self.seconds["tasks"] = self.seconds.get("tasks", 0.0) + time.perf_counter() - start
 
     def _book(self, result: ScanResult) -> None:
         self.totals.add(result)
         self.parts.update(part.path for part in result.data_files)
         self.progress("scan", self.totals)
 
-    def _drop_strays(self) -> None:
-        """A task that was run again, because its worker was lost, may have left parts that its result does not name."""
-        staging = self.layout.staging(self.run_id)
-        for part in staging.glob("*/*.parquet"):
-            if f"{part.parent.name}/{part.name}" not in self.parts:
-                part.unlink()
+    # ---- publishing ----
 
-    def _write_settled(self, files: pa.Table) -> None:
-        """Ledger rows of what listing could already settle."""
-        _, settled = split_settled(files)
-        if settled.num_rows:
-            seen = int(self.started.timestamp() * 1_000_000)
-            rows = settled_rows(settled, self.run_id, seen)
-            staging = self.layout.staging(self.run_id)
-            write_data_file(rows, files_schema(self.profile), "files", staging, "listed.parquet", self.config.dataset)
+    def _settle(self, transaction: Transaction, changes: Changes) -> tuple[Changes, Verdicts]:
+        """One row per key; files whose row is needed now but was not kept are read, once."""
+        expected = changes.to_read.num_rows
+        while True:
+            self._timed("publish", partial(self._check_staged, transaction, expected))
+            verdicts = self._timed("publish", partial(transaction.settle, changes))
+            if not verdicts.unread.num_rows:
+                return changes, verdicts
+            expected += verdicts.unread.num_rows
+            changes = read_again(changes, verdicts.unread)
+            self.totals.to_read += verdicts.unread.num_rows
+            self._timed("scan", partial(self._read, _as_source_files(verdicts.unread)))
 
-    def _publish(self) -> None:
-        staging = self.layout.staging(self.run_id)
-        staging.mkdir(parents=True, exist_ok=True)
-        schema, ledger = instances_schema(self.profile), files_schema(self.profile)
-        self._write_empty_part("instances", schema, staging)
-        self._write_empty_part("files", ledger, staging)
-        self._check_complete(staging)
-        deduplicate(Parts(staging, schema, ledger, self.config.dataset))
-        self.totals.counts = count_outcomes(staged_parts(staging, "files"))
-        self._write_empty_part("conflicts", schema, staging)
-        self._check_not_emptied(staging)
-        publish(self.layout, self.run_id, self._description(schema), self._run_record())
-
-    def _check_complete(self, staging: Path) -> None:
-        """Nothing is published unless every part that a worker reported is there and every input has its ledger row."""
+    def _check_staged(self, transaction: Transaction, expected: int) -> None:
+        """Every part that a worker reported is there; parts of attempts that were given up go."""
+        staging = self.layout.staging
         missing = [part for part in sorted(self.parts) if not (staging / part).is_file()]
         if missing:
             raise CommitFailed(
                 f"{staging / missing[0]}: a worker wrote it, but it is not here; workers and this process must see DEST "
                 "under the same name; nothing was published"
             )
-        rows = count_rows(staged_parts(staging, "files"))
-        if rows != self.totals.listed:
-            raise CommitFailed(
-                f"{self.totals.listed} files were listed, but the ledger has {rows}; nothing was published"
-            )
+        done = [ledger for ledger in transaction.staging.ledgers() if f"files/{ledger.name}" in self.parts]
+        transaction.staging.keep_only(done)
+        transaction.check_staged(expected)
 
-    def _check_not_emptied(self, staging: Path) -> None:
-        """A mount that went away leaves an empty folder; that is no reason to drop what was read from it."""
-        old, new = (count_rows(parts) for parts in (self.layout.parts("instances"), staged_parts(staging, "instances")))
-        if old and not new:
-            raise DatasetError(
-                f"{self.layout.root}: this run found no instance at all, but the dataset has {old:,}; is a source not "
-                "mounted?  To start afresh, extract into a new folder"
-            )
+    def _publish(self, transaction: Transaction, changes: Changes, verdicts: Verdicts) -> None:
+        record = self._run_record()
+        if transaction.is_needed(changes, verdicts):
+            transaction.commit(changes, verdicts, self._paths(), record, self.started)
+            compact_if_needed(transaction, f"{self.run_id}-compact")
+        else:
+            transaction.record(record)
+        self.totals.counts = count_outcomes(transaction.old_parts("files"), self._scope(transaction))
 
-    def _write_empty_part(self, name: str, schema: pa.Schema, staging: Path) -> None:
-        """A table without rows has one part, so that every reader finds it and its schema."""
-        if not staged_parts(staging, name):
-            write_data_file(schema.empty_table(), schema, name, staging, "empty.parquet", self.config.dataset)
+    def _scope(self, transaction: Transaction) -> list[str] | None:
+        """The SOURCEs, where the dataset has others, too."""
+        paths = self._paths()
+        return paths if transaction.before and set(transaction.before.sources) - set(paths) else None
 
-    def _description(self, schema: pa.Schema) -> dict[str, object]:
-        return {
-            "format": FORMAT_VERSION,
-            "profile": self.profile.name,
-            "schema": schema_fingerprint(schema),
-            "sources": [path_from_source(source) for source in self.sources],
-            "dicomflow": __version__,
-            "last_run": self.run_id,
-        }
-
-    def _run_record(self) -> dict[str, object]:
+    def _run_record(self) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
-            "started": self.started.isoformat(),
-            "sources": [path_from_source(source) for source in self.sources],
-            "outcomes": [[status, code, count] for (status, code), count in self.totals.counts.items()],
+            "started": self.began.isoformat(),
+            "mode": str(self.mode),
+            "sources": self._paths(),
+            "dicomflow": __version__,
+            "listed": self.totals.listed,
+            "read": self.totals.done,
+            "unchanged": self.totals.unchanged,
+            "resumed": self.totals.resumed,
+            "removed": self.totals.removed,
+            "seconds": round(sum(self.seconds.values()) - self.seconds.get("tasks", 0.0), 3),
         }
 
-    def _check_dataset(self) -> None:
-        """A run replaces what is there, so it must cover it."""
-        found = read_description(self.layout)
-        if found is None:
-            return
-        if found.get("format") != FORMAT_VERSION:
-            raise DatasetError(
-                f"{self.layout.root}: has format {found.get('format')!r}, this version writes {FORMAT_VERSION!r}; "
-                "extract into a new folder"
-            )
-        mine = [path_from_source(source) for source in self.sources]
-        lost = [old for old in found.get("sources", []) if not any(_covers(new, str(old)) for new in mine)]
-        if lost:
-            raise DatasetError(
-                f"{self.layout.root}: also holds {lost[0]}, which this run would drop; name all sources, or another DEST"
-            )
-
-    def _summarise(self, scheduler: str, dashboard: str | None, tasks: int) -> RunSummary:
+    def _summarise(self, transaction: Transaction) -> RunSummary:
         return RunSummary.from_totals(
             self.totals,
             run_id=self.run_id,
             dest=str(self.layout.root),
+            version=transaction.version,
             profile=self.profile.name,
-            scheduler=scheduler,
-            dashboard=dashboard,
-            tasks=tasks,
+            scheduler=self.scheduler,
+            dashboard=self.totals.dashboard,
+            tasks=self.tasks,
             stages=self.seconds,
         )
 
 
-def staged_parts(staging: Path, table: str) -> list[Path]:
-    """The parts of a table that the tasks of a run have written."""
-    return sorted((staging / table).glob("*.parquet"))
+def _as_source_files(files: pa.Table) -> pa.Table:
+    """Rows of the ledger as listing would give them."""
+    columns = {field.name: pa.nulls(files.num_rows, field.type) for field in SOURCE_FILE_SCHEMA}
+    columns |= {name: files[name] for name in ("uri", "member", "size", "mtime", "etag", "first_seen")}
+    return pa.table(columns)
 
 
 def _scan_and_record(task: ScanTask, job: ScanJob) -> ScanResult:
@@ -291,10 +291,6 @@ def _scan_and_record(task: ScanTask, job: ScanJob) -> ScanResult:
     result = scan_task(task, job)
     record_stages(result.seconds)
     return result
-
-
-def _covers(new: str, old: str) -> bool:
-    return old == new or old.startswith(new.rstrip("/") + "/")
 
 
 def _as_list(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -6,8 +6,10 @@ One of the doors to DuckDB, which here sees the dataset's folder and nothing els
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from dicomflow.dataset.commit import read_description
 from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.errors import DatasetError
+from dicomflow.schema.arrow import FORMAT_VERSION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,47 +42,46 @@ _ABOUT_THE_QUERY = (
 """Errors whose text speaks of the query alone, never of the data."""
 
 
+_TRIES, _PAUSE = 5, 0.05  # seconds
+
+
 def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
-    """Open the dataset at ``dest`` for reading.
+    """Open the dataset at ``dest``: its newest version, whole, even where a run is publishing or was killed at it.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or a part of it is gone.
 
     >>> import dicomflow
     >>> dataset = dicomflow.open_dataset("headers/")                                          # doctest: +SKIP
     >>> dataset.sql("select Modality, count(*) as n from instances group by 1").to_pandas()   # doctest: +SKIP
     """
     layout = Layout(Path(os.path.abspath(dest)))
-    description = read_description(layout) if layout.is_dataset() else None
-    if description is None:
-        raise DatasetError(
-            f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
-        )
-    if layout.publish_record.exists():
-        raise DatasetError(
-            f"{layout.root}: a run is publishing, or was stopped while it did; try again, or run the same extract again "
-            "to complete it"
-        )
-    return Dataset(layout, description)
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(DatasetError):
+            return Dataset(layout.root, *read_published(layout, FORMAT_VERSION))
+        if not layout.is_dataset():
+            break
+        time.sleep(_PAUSE)  # tables change places at this moment
+    return Dataset(layout.root, *read_published(layout, FORMAT_VERSION))
 
 
 class Dataset:
-    """A published dataset.
+    """A published version of a dataset.  Later runs do not change what it is; they may take parts of it away, which is an error.
 
     Attributes:
         root: its folder.
-        description: format, profile, sources and versions, as recorded by the run that published it.
+        snapshot: version, profile, sources and parts, as recorded by the run that published it.
     """
 
-    def __init__(self, layout: Layout, description: dict[str, Any]) -> None:
-        self._layout = layout
-        self.root = layout.root
-        self.description = description
+    def __init__(self, root: Path, snapshot: Snapshot, parts: dict[str, list[Path]]) -> None:
+        self.root = root
+        self.snapshot = snapshot
+        self._parts = parts
 
     @property
-    def version(self) -> str:
-        """The run that published what is here."""
-        return str(self.description["last_run"])
+    def version(self) -> int:
+        """1 for the first run that published, one more for each later one."""
+        return self.snapshot.version
 
     @property
     def schema(self) -> pa.Schema:
@@ -137,23 +139,18 @@ class Dataset:
             raise DatasetError(f"the query failed: {type(error).__name__}") from None
 
     def __repr__(self) -> str:
-        return f"Dataset({str(self.root)!r}, profile={self.description.get('profile')!r})"
+        return f"Dataset({str(self.root)!r}, version={self.version}, profile={self.snapshot.profile!r})"
 
     def _table(self, name: str) -> pads.Dataset:
-        parts = self._layout.parts(name)
-        if parts:
-            return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
-        return (
-            pads.dataset(pa.Table.from_batches([], self.schema)) if name == "conflicts" else _missing(self.root, name)
-        )
+        parts = self._parts[name]
+        return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""
-        parts = {name: [str(part) for part in self._layout.parts(name)] for name in TABLES}
+        parts = {name: [str(part) for part in self._parts[name]] for name in TABLES}
         for name, own in parts.items():
-            paths, rows = (own, "") if own else (parts["instances"], " where false")
-            found = f"read_parquet({_quote_all(map(glob.escape, paths))}, hive_partitioning = false)"
-            connection.execute(f"create view {name} as from {found}{rows}")
+            found = f"read_parquet({_quote_all(map(glob.escape, own))}, hive_partitioning = false)"
+            connection.execute(f"create view {name} as from {found}")
         allowed = {name for own in parts.values() for path in own for name in (path, glob.escape(path))}
         connection.execute(f"set allowed_paths = {_quote_all(sorted(allowed))}")
         for setting in (
@@ -173,10 +170,6 @@ def _check_reads_only(connection: duckdb.DuckDBPyConnection, query: str) -> None
 
 def _quote_all(texts: Iterable[str]) -> str:
     return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
-
-
-def _missing(root: Path, name: str) -> pads.Dataset:
-    raise DatasetError(f"{root}: has no {name}; extract again")
 
 
 def _to_expression(filters: Filters) -> pc.Expression:

@@ -19,6 +19,10 @@ class Totals:
     """Sums over the results so far; ``counts`` is by (status, code)."""
 
     listed: int = 0
+    to_read: int = 0
+    unchanged: int = 0
+    resumed: int = 0
+    removed: int = 0
     done: int = 0
     tasks_done: int = 0
     header_bytes: int = 0
@@ -49,7 +53,12 @@ class RunSummary:
     """The outcome of a run.
 
     Attributes:
+        version: of the dataset that the run left.
         files: inputs listed; equal to the sum over ``outcomes``.
+        read: headers read by this run.
+        unchanged: files known from earlier runs, and not read again.
+        resumed: files that an interrupted run had read, and this one need not.
+        removed: files that were there before and are gone.
         rows: rows of ``instances``.
         outcomes: (status, code or None, files), most files first.
         seconds: wall time of the whole run.
@@ -62,11 +71,16 @@ class RunSummary:
 
     run_id: str
     dest: str
+    version: int
     profile: str
     scheduler: str
     dashboard: str | None
     tasks: int
     files: int
+    read: int
+    unchanged: int
+    resumed: int
+    removed: int
     rows: int
     outcomes: tuple[tuple[str, str | None, int], ...]
     failed: int
@@ -92,6 +106,10 @@ class RunSummary:
         whole = sum(seconds for stage, seconds in stages.items() if stage != "tasks")
         return cls(
             files=files,
+            read=totals.done,
+            unchanged=totals.unchanged,
+            resumed=totals.resumed,
+            removed=totals.removed,
             rows=sum(count for status, _, count in outcomes if status in (Status.OK, Status.PARTIAL)),
             outcomes=tuple(outcomes),
             failed=failed,

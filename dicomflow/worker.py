@@ -14,6 +14,7 @@ import resource
 import stat
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,8 @@ class _TaskRun:
         header = job.config.header
         self.task = task
         self.job = job
+        # of this attempt: another one, of a worker that was taken for lost, writes under names of its own
+        self.stem = f"{task.task_id}-{uuid.uuid4().hex[:8]}"
         self.rows = min(header.batch_rows, max(1, task.files.num_rows))
         self.reader = HeaderReader(
             job.profile.columns,
@@ -249,7 +252,7 @@ class _TaskRun:
         self.facts = RowFacts()
         self.clock.lap("decode")
         if batch.rows.num_rows:
-            name = f"{self.task.task_id}-{len(self.data_files)}.parquet"
+            name = f"{self.stem}-{len(self.data_files)}.parquet"
             self.data_files.append(
                 write_data_file(
                     pa.Table.from_batches([batch.rows]),
@@ -282,10 +285,10 @@ class _TaskRun:
         self.data_files.append(
             write_data_file(
                 rows,
-                files_schema(self.job.profile),
+                files_schema(),
                 "files",
                 Path(self.job.staging),
-                f"{self.task.task_id}.parquet",
+                f"{self.stem}.parquet",
                 self.job.config.dataset,
             )
         )

@@ -7,7 +7,7 @@ configuration; nothing of how a run goes.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -21,6 +21,7 @@ from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import TOO_MANY_FAILED, Session, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import Config, load_config
+from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.layout import Layout
 from dicomflow.log import LEVELS, configure_logging, get_logger
 from dicomflow.pipeline import extract
@@ -54,6 +55,8 @@ class Options(TypedDict):
     log_json: bool
     log_level: str
     no_dashboard: bool
+    full: bool
+    retry_failed: bool
 
 
 @click.command("extract")
@@ -78,13 +81,17 @@ class Options(TypedDict):
 )
 @click.option("--log-json", is_flag=True, help="One JSON object per log line.")
 @click.option("--no-dashboard", is_flag=True, help="Start no Dask dashboard.")
+@click.option("--full", is_flag=True, help="Read everything again, not only what is new, changed or failed earlier.")
+@click.option("--retry-failed", is_flag=True, help="Read only what failed earlier, and nothing that is new.")
 @click.pass_obj
 def command(session: Session | None, sources: tuple[str, ...], dest: str, **options: Unpack[Options]) -> int:
     """Read the header of every file below each SOURCE into a Parquet dataset at DEST, one row per SOP Instance UID.
 
     Files are recognised by their content, not by their names.  DEST/instances holds the rows; DEST/files holds one row
-    for each file with its outcome, so that nothing is lost in silence.  A dataset that is there already stays readable and
-    is replaced when all is read.
+    for each file with its outcome, so that nothing is lost in silence.
+
+    Into a dataset that is there already, only new, changed and earlier failed files are read; rows of files that are gone leave
+    it.  A run that was stopped or killed is taken up where it was.  Readers see the old version until the new one is whole.
 
     \b
     Example:
@@ -94,15 +101,16 @@ def command(session: Session | None, sources: tuple[str, ...], dest: str, **opti
     Exit codes: 0 done, 1 the run failed, 2 wrong usage or configuration, 3 more files failed than --max-failed, 130
     stopped by Ctrl-C.
     """
+    if options["full"] and options["retry_failed"]:
+        raise click.UsageError("--full reads everything, --retry-failed only what failed: give one of them.")
     spare_pandas()
     if options["log_json"] or options["log_level"] != "warning":  # warnings are shown anyway
         configure_logging(json=options["log_json"], level=options["log_level"])
     if session and options["log_level"] == "debug":
         session.debug, session.log_exception = True, partial(_log_exception)
     config = load_config(options["config"], _overrides(options))
-    summary = run_extract(
-        sources, dest, config, quiet=options["quiet"], plain=options["log_json"] or _is_chatty(options["log_level"])
-    )
+    plain = options["log_json"] or _is_chatty(options["log_level"])
+    summary = run_extract(sources, dest, config, quiet=options["quiet"], plain=plain, mode=_mode(options))
     if options["as_json"]:
         print_json(summary.to_dict())
     elif not options["quiet"]:
@@ -110,11 +118,19 @@ def command(session: Session | None, sources: tuple[str, ...], dest: str, **opti
     return judge(summary, config)
 
 
-def run_extract(sources: tuple[str, ...], dest: str, config: Config, *, quiet: bool, plain: bool = False) -> RunSummary:
+def run_extract(
+    sources: Sequence[str],
+    dest: str,
+    config: Config,
+    *,
+    quiet: bool,
+    plain: bool = False,
+    mode: Mode = Mode.INCREMENT,
+) -> RunSummary:
     """``extract`` with somebody who watches, and who may press Ctrl-C."""
     watcher = make_watcher(quiet=quiet, plain=plain)
     with leave_on_interrupt(partial(_say_what_is_left, dest)), watcher:
-        return extract(sources, dest, config=config, progress=watcher)
+        return extract(list(sources), dest, config=config, progress=watcher, mode=mode)
 
 
 def judge(summary: RunSummary, config: Config) -> int:
@@ -134,6 +150,12 @@ def _overrides(options: Options) -> dict[str, object]:
     return overrides | ({"compute.dashboard_address": ""} if options["no_dashboard"] else {})
 
 
+def _mode(options: Options) -> Mode:
+    if options["full"]:
+        return Mode.FULL
+    return Mode.RETRY if options["retry_failed"] else Mode.INCREMENT
+
+
 def _is_chatty(level: str) -> bool:
     """Whether log lines would tear a progress bar."""
     return level not in _QUIET_LEVELS
@@ -146,8 +168,8 @@ def _log_exception(error: BaseException) -> None:
 
 def _say_what_is_left(dest: str) -> str:
     layout = Layout(Path(os.path.abspath(dest)))
-    if layout.publish_record.exists():
+    if layout.commit_record.exists():
         return f"stopped while publishing; run the same command again to complete {dest}"
     if layout.is_dataset():
-        return f"stopped; the dataset {dest} is as it was before"
-    return f"stopped; nothing was published in {dest}"
+        return f"stopped; the dataset {dest} is as it was before; the same command goes on from here"
+    return f"stopped; nothing was published in {dest}; the same command goes on from here"

@@ -69,11 +69,11 @@ class Pace:
         """``12,000 of 100,000 files, 24,113 files/s, 4 s left, 3 failed``."""
         if stage == "list":
             return f"{totals.listed:,} files"
-        parts = [f"{totals.done:,} of {totals.listed:,} files"]
+        parts = [f"{totals.done:,} of {totals.to_read:,} files"]
         elapsed = time.monotonic() - self._start if self._start is not None else 0.0
         if stage == "scan" and totals.done and elapsed > 0:
             rate = totals.done / elapsed
-            parts += [f"{rate:,.0f} files/s", f"{format_seconds(max(totals.listed - totals.done, 0) / rate)} left"]
+            parts += [f"{rate:,.0f} files/s", f"{format_seconds(max(totals.to_read - totals.done, 0) / rate)} left"]
         failed = sum(count for (status, _), count in totals.counts.items() if status == Status.FAILED)
         return ", ".join([*parts, f"{failed:,} failed"] if failed else parts)
 
@@ -169,8 +169,8 @@ class Bar(Silent):
         self._progress.update(
             self._task,
             description=f"{_VERBS.get(stage, stage):<10}",
-            total=totals.listed if stage in ("scan", "publish") else None,
-            completed=totals.listed if stage == "publish" else totals.done,
+            total=totals.to_read if stage in ("scan", "publish") else None,
+            completed=totals.to_read if stage == "publish" else totals.done,
             detail=self._pace.describe(stage, totals),
         )
 

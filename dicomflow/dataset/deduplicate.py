@@ -1,99 +1,253 @@
-"""One row per SOP Instance UID: find the files that lost, and take their rows out of what is to be published.
+"""One row per SOP Instance UID, over all runs: what becomes of each ledger row when a run is added to a dataset.
 
-In: the staged parts of a run.  Out: the same parts with losers marked in ``files``, gone from ``instances``, and kept whole in
-``conflicts`` where their header differs.  DuckDB does the finding, out of core where there are more keys than memory.
-Knows no headers.
+In: the ledger parts that are published and those of the run, and which published rows the run replaces.  Out: ``Verdicts``: edits
+of ledger rows, where the row of each edited file belongs, and the files that must be read again because their row is needed now.
+DuckDB does the finding, out of core where there are more keys than memory.  Knows no headers; writes nothing.
 
-The winner among files with one key does not depend on the order of tasks or runs: a whole header before a partial one, then
-the newest mtime, then the lowest uri, then the lowest member.
+The winner among files with one key does not depend on the order of tasks or runs: a whole header before a partial one, then the
+newest mtime, then the lowest uri, then the lowest member.  All others lost: ``duplicate`` with the winner's header, ``conflict``
+with another one.  Of a duplicate no row is kept; should it win later, or the winner's header change, it is read again.
 """
 
 from __future__ import annotations
 
 import glob
-from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dicomflow.config import DatasetConfig
-from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, DatasetError, Status
+from dicomflow.errors import DatasetError
 
-_FIND_LOSERS = """
-with keyed as (
-    select SOPInstanceUID, status, mtime, uri, member, header_digest, filename
-    from read_parquet(?, filename = true, hive_partitioning = false)
-    where SOPInstanceUID is not null and status in ('ok', 'partial')
-), repeated as (
-    select SOPInstanceUID from keyed group by SOPInstanceUID having count(*) > 1
-), ranked as (
-    select *,
-        row_number() over winner as place,
-        first_value(header_digest) over winner as winner_digest,
-        first_value(uri) over winner as winner_uri
-    from keyed semi join repeated using (SOPInstanceUID)
-    window winner as (
-        partition by SOPInstanceUID
-        order by status, mtime desc nulls last, uri, member nulls first
-        rows between unbounded preceding and current row
-    )
-)
-select filename, uri, member, header_digest = winner_digest as same_header, winner_uri
-from ranked where place > 1 order by filename, uri, member
-"""
+if TYPE_CHECKING:
+    import duckdb
 
 COUNT_IN_MEMORY = 2_000_000
 """Ledger rows up to which keys are counted in memory."""
 
+EDITS_SCHEMA = pa.schema(
+    [
+        pa.field("part", pa.string()),  # the ledger part that holds the row
+        pa.field("uri", pa.string()),
+        pa.field("member", pa.string()),
+        pa.field("status", pa.string()),  # null: the row goes
+        pa.field("code", pa.string()),
+        pa.field("message", pa.string()),
+        pa.field("new", pa.bool_()),  # of this run, not published yet
+        pa.field("has_row", pa.bool_()),  # in instances or conflicts
+        pa.field("place", pa.string()),  # where its row belongs now: instances, conflicts, null for nowhere
+    ]
+)
 
-class Loser(NamedTuple):
-    """A file whose SOP Instance UID another file has with a better claim."""
+_CLAIMS = """
+create temp table gone as
+    select uri, coalesce(member, '') as member from replaced union all select uri, coalesce(member, '') from removed;
+create temp table same_failures as
+    select n.uri, coalesce(n.member, '') as member from new_rows n join old_rows o
+    on n.uri = o.uri and coalesce(n.member, '') = coalesce(o.member, '')
+    where n.status = 'failed' and o.status = 'failed' and n.code is not distinct from o.code
+    and n.message is not distinct from o.message and n."offset" is not distinct from o."offset"
+    and n.size is not distinct from o.size and n.mtime is not distinct from o.mtime;
+create temp view kept_rows as
+    select * from old_rows o anti join gone g on g.uri = o.uri and g.member = coalesce(o.member, '');
+create temp view claims as
+    select true as new, *, status = 'partial' as is_partial from new_rows
+    where SOPInstanceUID is not null and status in ('ok', 'partial')
+    union all by name
+    select false as new, *, status = 'partial' or (status <> 'ok' and "offset" is not null) as is_partial from kept_rows
+    where SOPInstanceUID is not null and status in ('ok', 'partial', 'duplicate', 'conflict');
+"""
 
-    uri: str
-    member: str | None
-    same_header: bool
-    winner_uri: str
+_SUSPECTS = """
+create temp table new_keys as
+    select hash(SOPInstanceUID) as h from new_rows where SOPInstanceUID is not null and status in ('ok', 'partial');
+create temp table touched as
+    select distinct h from new_keys union
+    select hash(SOPInstanceUID) from old_rows o semi join gone g on g.uri = o.uri and g.member = coalesce(o.member, '')
+    where SOPInstanceUID is not null;
+create temp table suspects as
+    select h from new_keys group by h having count(*) > 1 union
+    select h from touched semi join (
+        select hash(SOPInstanceUID) as h from kept_rows
+        where SOPInstanceUID is not null and status in ('ok', 'partial', 'duplicate', 'conflict')
+    ) using (h);
+"""
+"""Keys are compared by a hash of 64 bits first: few are left to be looked at, and the others need little memory."""
+
+_VERDICTS = """
+create temp table ranked as
+    select *,
+        row_number() over winner as place,
+        first_value(header_digest) over winner is not distinct from header_digest as same_header,
+        first_value(uri) over winner as winner_uri
+    from (from claims semi join suspects on hash(claims.SOPInstanceUID) = suspects.h)
+    window winner as (
+        partition by SOPInstanceUID
+        order by is_partial, mtime desc nulls last, uri, member nulls first
+        rows between unbounded preceding and current row
+    );
+create temp table verdicts as
+    select new, part, uri, member, size, mtime, etag, first_seen, is_partial, status as was,
+        case when place = 1 then if(is_partial, 'partial', 'ok') when same_header then 'duplicate' else 'conflict' end as status,
+        case when place > 1 then if(same_header, 'same_header', 'other_header')
+            when status in ('ok', 'partial') then code end as code,
+        case when place > 1 then 'the instance is taken from ' || winner_uri
+            when status in ('ok', 'partial') then message end as message,
+        case when place = 1 then 'instances' when not same_header then 'conflicts' end as belongs,
+        code as code_was, message as message_was
+    from ranked;
+"""
+
+_UNREAD = """
+select uri, member, size, mtime, etag, first_seen from verdicts
+where not new and belongs is not null
+and (was = 'duplicate' or (is_partial and was = 'conflict' and belongs = 'instances'))
+order by uri, member
+"""
+"""Their row is needed but was never kept, or how their reading ended was overwritten when they lost."""
+
+_EDITS = """
+select part, uri, member, null::varchar as status, null::varchar as code, null::varchar as message, false as new,
+    status in ('ok', 'partial', 'conflict') as has_row, null::varchar as place
+from old_rows o
+semi join (select uri, coalesce(member, '') as member from replaced) r
+    on r.uri = o.uri and r.member = coalesce(o.member, '')
+anti join same_failures s on s.uri = o.uri and s.member = coalesce(o.member, '')
+union all
+select part, uri, member, 'removed', null, null, false, status in ('ok', 'partial', 'conflict'), null
+from old_rows o semi join (select uri, coalesce(member, '') as member from removed) r
+    on r.uri = o.uri and r.member = coalesce(o.member, '')
+union all
+select part, uri, member, null, null, null, true, false, null
+from new_rows n semi join same_failures s on s.uri = n.uri and s.member = coalesce(n.member, '')
+union all
+select part, uri, member, status, code, message, new, was in ('ok', 'partial', 'conflict'), belongs
+from verdicts where status <> was or code_was is distinct from code or message_was is distinct from message
+order by part, uri, member
+"""
+
+_AFFECTED = """
+select filename, count(*) from read_parquet(?, filename = true, hive_partitioning = false) p
+semi join moves m on p.source_uri = m.uri and coalesce(p.source_member, '') = coalesce(m.member, '')
+group by filename order by filename
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Where the staged parts are, and how to write them again."""
+class Verdicts:
+    """What a run changes in the ledger.
 
-    staging: Path
-    instances: pa.Schema
-    files: pa.Schema
-    config: DatasetConfig
+    Attributes:
+        edits: ``EDITS_SCHEMA``, by part; rows that stay as they are have none.
+        unread: SourceFiles (uri, member, size, mtime, etag, first_seen) whose row is needed and must be read first.
+    """
 
-    def of(self, table: str) -> list[Path]:
-        """The staged parts of a table."""
-        return sorted((self.staging / table).glob("*.parquet"))
-
-
-def deduplicate(parts: Parts) -> int:
-    """Leave one row per SOP Instance UID in the staged parts; the number of files that lost."""
-    losers = find_losers(parts.of("files"))
-    for ledger, lost in losers.items():
-        _mark_in_ledger(ledger, lost, parts)
-        _move_rows(ledger.stem, lost, parts)
-    return sum(len(lost) for lost in losers.values())
+    edits: pa.Table
+    unread: pa.Table
 
 
-def find_losers(ledger_parts: list[Path]) -> dict[Path, list[Loser]]:
-    """The losers of all keys that occur more than once, by the ledger part that holds them."""
-    found: dict[Path, list[Loser]] = {}
-    if _may_repeat(ledger_parts):
-        for filename, *loser in _query(_FIND_LOSERS, ledger_parts):
-            found.setdefault(Path(str(filename)), []).append(Loser(*loser))  # type: ignore[arg-type]
-    return found
+def deduplicate(
+    new: Sequence[Path], old: Sequence[Path], replaced: pa.Table, removed: pa.Table, *, spill: Path, memory: int
+) -> Verdicts:
+    """Find what becomes of each row of these ledger parts.
+
+    Args:
+        new: ledger parts of the run; each (uri, member) once.
+        old: published ledger parts.
+        replaced: (uri, member) of published rows that the run read again or settled otherwise.
+        removed: (uri, member) of published rows whose file is gone.
+        spill: a folder for what does not fit into memory.
+        memory: bytes that DuckDB may take.
+
+    Raises:
+        DatasetError: a part cannot be read, or the disk is full.
+    """
+    if not (replaced.num_rows or removed.num_rows) and (not new or (not old and not _may_repeat(new))):
+        return Verdicts(EDITS_SCHEMA.empty_table(), pa.table({"uri": pa.array([], pa.string())}))
+    with Engine(spill, memory) as engine:
+        engine.view("new_rows", new or old, "" if new else " where false")
+        engine.view("old_rows", old or new, "" if old else " where false")
+        engine.register("replaced", replaced)
+        engine.register("removed", removed)
+        for script in (_CLAIMS, _SUSPECTS, _VERDICTS):
+            engine.run(script)
+        return Verdicts(engine.ask(_EDITS).cast(EDITS_SCHEMA), engine.ask(_UNREAD))
 
 
-def _may_repeat(ledger_parts: list[Path]) -> bool:
+def find_affected(parts: Sequence[Path], moves: pa.Table, *, spill: Path, memory: int) -> dict[Path, int]:
+    """Which parts of ``instances`` or ``conflicts`` hold rows of these files (uri, member), and how many."""
+    if not parts or not moves.num_rows:
+        return {}
+    with Engine(spill, memory) as engine:
+        engine.register("moves", moves.select(["uri", "member"]))
+        found = engine.ask(_AFFECTED, [_escape(parts)])
+    return {Path(path): count for path, count in zip(*(column.to_pylist() for column in found.columns), strict=True)}
+
+
+class Engine:
+    """DuckDB in bounded memory, for one question."""
+
+    def __init__(self, spill: Path, memory: int) -> None:
+        self._spill = spill
+        self._memory = memory
+
+    def __enter__(self) -> Engine:
+        import duckdb  # 0.1 s that a run without repeated keys never needs
+
+        self._error = duckdb.Error
+        config = {
+            "temp_directory": str(self._spill),
+            "memory_limit": f"{self._memory}B",
+            "preserve_insertion_order": "false",
+        }
+        self._connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def view(self, name: str, parts: Sequence[Path], condition: str) -> None:
+        """Name ledger parts, whose names may hold what DuckDB takes for patterns."""
+        paths = ", ".join("'" + path.replace("'", "''") + "'" for path in _escape(parts))
+        self.run(
+            f"create temp view {name} as select * exclude (filename), filename as part "
+            f"from read_parquet([{paths}], filename = true, hive_partitioning = false){condition}"
+        )
+
+    def register(self, name: str, rows: pa.Table) -> None:
+        """Name a table in memory."""
+        self._connection.register(name, rows)
+
+    def run(self, script: str) -> None:
+        """Run statements."""
+        try:
+            self._connection.execute(script)
+        except self._error as error:
+            raise self._fault(error) from None
+
+    def ask(self, query: str, arguments: list[object] | None = None) -> pa.Table:
+        """The answer to a query."""
+        try:
+            answer: pa.Table = self._connection.sql(query, params=arguments or []).to_arrow_table()
+        except self._error as error:
+            raise self._fault(error) from None
+        return answer
+
+    def _fault(self, error: Exception) -> DatasetError:
+        kind = type(error).__name__  # the text may quote a value
+        detail = f": {str(error).splitlines()[0]}" if kind in ("IOException", "OutOfMemoryException") else ""
+        return DatasetError(f"{self._spill.parent}: the ledger cannot be searched: {kind}{detail}")
+
+
+def _escape(parts: Iterable[Path]) -> list[str]:
+    return [glob.escape(str(part)) for part in parts]
+
+
+def _may_repeat(ledger_parts: Sequence[Path]) -> bool:
     """Could a key occur twice?  A count in memory spares DuckDB's start where there are few enough keys to count."""
     if count_rows(ledger_parts) > COUNT_IN_MEMORY:
         return True
@@ -102,73 +256,6 @@ def _may_repeat(ledger_parts: list[Path]) -> bool:
     return bool(pc.count_distinct(keys).as_py() != len(keys) - keys.null_count)
 
 
-def count_rows(parts: list[Path]) -> int:
+def count_rows(parts: Sequence[Path]) -> int:
     """Rows of all these parts, by their footers."""
     return sum(pq.read_metadata(part).num_rows for part in parts)
-
-
-def count_outcomes(ledger_parts: list[Path]) -> dict[tuple[str, str | None], int]:
-    """Number of ledger rows by (status, code)."""
-    counts: Counter[tuple[str, str | None]] = Counter()
-    for part in ledger_parts:
-        groups = (
-            pq.read_table(part, columns=["status", "code"]).group_by(["status", "code"]).aggregate([([], "count_all")])
-        )
-        for row in groups.to_pylist():
-            counts[row["status"], row["code"]] += row["count_all"]
-    return dict(counts)
-
-
-def _query(sql: str, paths: list[Path]) -> list[tuple[object, ...]]:
-    """Ask DuckDB about these files, whose names may hold what it takes for patterns; it spills beside them."""
-    import duckdb  # 0.1 s that a run without repeated keys never needs
-
-    spill = paths[0].parent.parent / "spill"
-    try:
-        with duckdb.connect(config={"temp_directory": str(spill)}) as connection:
-            found: list[tuple[object, ...]] = connection.execute(
-                sql, [[glob.escape(str(path)) for path in paths]]
-            ).fetchall()
-            return found
-    except duckdb.Error as error:
-        raise DatasetError(f"{paths[0].parent}: cannot be deduplicated: {str(error).splitlines()[0]}") from None
-
-
-def _mark_in_ledger(path: Path, lost: list[Loser], parts: Parts) -> None:
-    table = pq.read_table(path, schema=parts.files)
-    by_place = {(loser.uri, loser.member): loser for loser in lost}
-    columns: dict[str, list[str | None]] = {name: table[name].to_pylist() for name in ("status", "code", "message")}
-    for row, place in enumerate(zip(table["uri"].to_pylist(), table["member"].to_pylist(), strict=True)):
-        if (loser := by_place.get(place)) is not None:
-            columns["status"][row] = str(Status.DUPLICATE if loser.same_header else Status.CONFLICT)
-            columns["code"][row] = str(Code.SAME_HEADER if loser.same_header else Code.OTHER_HEADER)
-            columns["message"][row] = f"the instance is taken from {loser.winner_uri}"
-    for name, values in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
-    write_data_file(table, parts.files, "files", parts.staging, path.name, parts.config)
-
-
-def _move_rows(task_id: str, lost: list[Loser], parts: Parts) -> None:
-    """Take the losers' rows out of the task's ``instances`` parts; rows with another header go to ``conflicts``."""
-    conflicts = []
-    for path in sorted((parts.staging / "instances").glob(f"{task_id}-*.parquet")):
-        table = pq.read_table(path, schema=parts.instances)
-        is_lost = _mask(table, lost)
-        if not pc.any(is_lost).as_py():
-            continue
-        conflicts.append(table.filter(_mask(table, [loser for loser in lost if not loser.same_header])))
-        kept = table.filter(pc.invert(is_lost))
-        if kept.num_rows:
-            write_data_file(kept, parts.instances, "instances", parts.staging, path.name, parts.config)
-        else:
-            path.unlink()
-    rows = pa.concat_tables(conflicts) if conflicts else None
-    if rows is not None and rows.num_rows:
-        write_data_file(rows, parts.instances, "conflicts", parts.staging, f"{task_id}.parquet", parts.config)
-
-
-def _mask(table: pa.Table, losers: list[Loser]) -> pa.Array:
-    """Which rows come from these files."""
-    places = {(loser.uri, loser.member) for loser in losers}
-    uris, members = table["source_uri"].to_pylist(), table["source_member"].to_pylist()
-    return pa.array(np.fromiter((place in places for place in zip(uris, members, strict=True)), bool, len(uris)))

@@ -50,7 +50,7 @@ class LedgerRows:
         """The rows, in the order of ``files``, with the ``files`` schema.
 
         Args:
-            files: the SourceFiles of the task.
+            files: the SourceFiles of the task, with ``first_seen`` where an earlier run knew them.
             run_id: of the run that read them.
             seen: microseconds since the epoch, UTC.
         """
@@ -66,7 +66,7 @@ class LedgerRows:
             "header_digest": pa.array(self._digests, pa.string()).take(places),
             "reader": self._reader_column(places),
             "attempts": pa.array(np.ones(count, np.int32)),
-            **_run_columns(count, run_id, seen),
+            **_run_columns(files, run_id, seen),
         }
         return pa.table(columns)
 
@@ -104,11 +104,14 @@ def settled_rows(files: pa.Table, run_id: str, seen: int) -> pa.Table:
         "header_digest": nothing,
         "reader": nothing,
         "attempts": pa.array(np.zeros(count, np.int32)),
-        **_run_columns(count, run_id, seen),
+        **_run_columns(files, run_id, seen),
     }
     return pa.table(columns)
 
 
-def _run_columns(count: int, run_id: str, seen: int) -> dict[str, pa.Array]:
-    times = pa.array(np.full(count, seen, np.int64)).cast(pa.timestamp("us"))
-    return {"run_id": pa.array([run_id] * count, pa.string()), "first_seen": times, "last_seen": times}
+def _run_columns(files: pa.Table, run_id: str, seen: int) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """``first_seen`` is kept of a file that an earlier run knew."""
+    count = files.num_rows
+    now = pa.array(np.full(count, seen, np.int64)).cast(pa.timestamp("us"))
+    first = pc.coalesce(files["first_seen"], now) if "first_seen" in files.column_names else now
+    return {"run_id": pa.array([run_id] * count, pa.string()), "first_seen": first, "last_seen": now}

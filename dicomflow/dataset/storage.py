@@ -1,32 +1,44 @@
-"""Atomic writes on a local file system: a name appears whole or not at all.
+"""Atomic changes on a local file system: a name appears whole or not at all, a folder takes another's place at once.
 
-In: bytes or a function that writes them, a path.  Out: the file, durable.  Knows no Parquet and no layout.
+In: bytes or a function that writes them, paths.  Out: files and folders, durable.  Knows no Parquet and no layout.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import functools
 import json
 import os
+import shutil
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from dicomflow.errors import DatasetError, describe
 
+_AT_FDCWD = -100
+_SWAP = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
+_NO_SWAP = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM})
+_NO_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES})
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+
+def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bool = False) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place.
 
     Raises:
-        DatasetError: the disk is full, the folder cannot be written ...; nothing is left behind.
+        DatasetError: the disk is full, the folder cannot be written, with ``exclusive`` the file is there already ...;
+            nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")  # two hosts may write it, with equal pids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         sync_file(temporary)
+        if exclusive and path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         os.replace(temporary, path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written: {describe(error)}") from error
@@ -35,14 +47,61 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write a small JSON file atomically."""
-    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+def write_json(path: Path, value: object, *, exclusive: bool = False) -> None:
+    """Write a JSON file atomically."""
+    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda temporary: _write_text(temporary, text), exclusive=exclusive)
 
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; where the file system has no hard links, copy it, and sync the copy."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, target)
+        sync_file(target)
+
+
+def replace_folder(coming: Path, current: Path) -> None:
+    """Put the folder ``coming`` in the place of ``current``, which is then found under the name ``coming``.
+
+    In one step where the system can swap two names; else in two renames, between which there is no ``current``.
+    """
+    if not current.exists():
+        os.rename(coming, current)
+    elif not _swap(coming, current):
+        aside = coming.with_name(f"{coming.name}.old")
+        os.rename(current, aside)
+        os.rename(coming, current)
+        os.rename(aside, coming)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Swap two names atomically; False where that cannot be done here."""
+    swap = _find_swap()
+    if swap is None or swap(os.fsencode(one), os.fsencode(other)) == 0:
+        return swap is not None
+    number = ctypes.get_errno()
+    if number in _NO_SWAP:
+        return False
+    raise OSError(number, os.strerror(number), str(one))
+
+
+@functools.cache
+def _find_swap() -> Callable[[bytes, bytes], int] | None:
+    """The system's own call; Python's ``os`` has none."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return lambda one, other: int(library.renamex_np(one, other, ctypes.c_uint(_SWAP)))
+    if hasattr(library, "renameat2"):
+        return lambda one, other: int(library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, ctypes.c_uint(_SWAP)))
+    return None
 
 
 def sync_folder(path: Path) -> None:

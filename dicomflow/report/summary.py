@@ -67,6 +67,8 @@ def _outcomes_table(summary: RunSummary) -> Table:
 
 
 def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    if summary.unchanged or summary.resumed or summary.removed:
+        yield "changed", _changes(summary)
     if summary.files_per_second:
         yield "read", f"{summary.files_per_second:,.0f} files/s, {format_bytes(summary.header_bytes)} of headers"
     if summary.fallback_files:
@@ -76,9 +78,20 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
             "issues",
             f"{summary.issues:,} remarks on values (null, or not as they should be); see the column `issues`",
         )
-    yield "dataset", harmless(summary.dest)
+    yield "dataset", f"{harmless(summary.dest)}, version {summary.version}"
     if summary.dashboard:
         yield "dashboard", f"{harmless(summary.dashboard)}, while the run lasted"
+
+
+def _changes(summary: RunSummary) -> str:
+    """What this run did not have to read again, and what is gone."""
+    counts = (
+        (summary.read, "read"),
+        (summary.unchanged, "known from earlier runs"),
+        (summary.resumed, "taken over from a run that was interrupted"),
+        (summary.removed, "gone"),
+    )
+    return ", ".join(f"{count:,} {what}" for count, what in counts if count)
 
 
 def _next_steps(summary: RunSummary) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from dicomflow.dictionary import PYDICOM_VERSION, format_tag
 from dicomflow.schema.column import SOURCE_FIELDS, Column
 from dicomflow.schema.profile import Profile
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 """Version of the dataset's layout; raised when an older reader would misread it."""
 
 _FILES_FIELDS = [
@@ -42,9 +42,9 @@ def instances_schema(profile: Profile) -> pa.Schema:
     return pa.schema(fields + SOURCE_FIELDS, metadata=_metadata(profile))
 
 
-def files_schema(profile: Profile) -> pa.Schema:
-    """Schema of the ledger."""
-    return pa.schema(_FILES_FIELDS, metadata=_metadata(profile))
+def files_schema() -> pa.Schema:
+    """Schema of the ledger: the same whatever columns ``instances`` has."""
+    return pa.schema(_FILES_FIELDS, metadata={"dicomflow.format": FORMAT_VERSION})
 
 
 def schema_fingerprint(schema: pa.Schema) -> str:

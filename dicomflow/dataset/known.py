@@ -1,0 +1,129 @@
+"""What the ledger already knows, and whether a run may be added to it.
+
+In: the ledger parts of a dataset, what a run was asked for.  Out: rows to compare with, counts, or one clear refusal.
+Knows no headers; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mode, below, count_below, is_below, place_of
+from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.snapshot import Snapshot, read_json
+from dicomflow.errors import DatasetError, Status
+from dicomflow.schema.arrow import files_schema
+
+Outcomes = dict[tuple[str, str | None], int]
+"""(status, code) -> files."""
+
+_HAS_ROW = pa.array([str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT)])
+
+
+def read_known(ledger_parts: Sequence[Path]) -> pa.Table:
+    """The columns of the ledger that a run compares with."""
+    schema = pa.schema([files_schema().field(name) for name in KNOWN_COLUMNS])
+    return pa.concat_tables(
+        [schema.empty_table(), *(pq.read_table(part, schema=schema) for part in ledger_parts)]
+    ).replace_schema_metadata(None)
+
+
+def count_outcomes(ledger_parts: Sequence[Path], sources: Sequence[str] | None = None) -> Outcomes:
+    """Number of ledger rows by (status, code), removed files left out.
+
+    Args:
+        ledger_parts: which parts.
+        sources: count only files below these; None for all.
+    """
+    counts: Counter[tuple[str, str | None]] = Counter()
+    columns = ["status", "code", *(["uri"] if sources is not None else [])]
+    for part in ledger_parts:
+        rows = pq.read_table(part, columns=columns)
+        if sources is not None:
+            rows = rows.filter(pa.array(below(rows["uri"], sources)))
+        for row in rows.group_by(["status", "code"]).aggregate([([], "count_all")]).to_pylist():
+            counts[row["status"], row["code"]] += row["count_all"]
+    return {key: count for key, count in counts.items() if key[0] != Status.REMOVED}
+
+
+def join_sources(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """All SOURCEs of a dataset, without those that lie in another.
+
+    >>> join_sources(["/a/b", "/c"], ["/a"])
+    ['/a', '/c']
+    """
+    every = list(dict.fromkeys([*new, *old]))
+    return [path for path in every if not any(is_below(path, other) for other in every if other != path)]
+
+
+def last_listed(layout: Layout) -> int | None:
+    """When the last run began, in microseconds since the epoch: what is gone now was there then."""
+    records = sorted(layout.runs.glob("*.json"))
+    found = (read_json(records[-1]) or {}).get("started") if records else None
+    try:
+        return None if found is None else int(datetime.fromisoformat(str(found)).timestamp() * 1_000_000)
+    except ValueError:
+        return None
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+def check_columns(snapshot: Snapshot | None, profile: str, schema: str, mode: Mode, dest: Path) -> None:
+    """A run with other columns must be asked for.
+
+    Raises:
+        DatasetError: the columns of the dataset are not those of the run, and the mode does not replace them.
+    """
+    if mode is Mode.COLUMNS and snapshot is None:
+        raise DatasetError(f"{dest}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`")
+    if snapshot is None or snapshot.schema == schema or mode in (Mode.FULL, Mode.COLUMNS):
+        return
+    raise DatasetError(
+        f"{dest}: has the columns of profile {snapshot.profile!r}, this run asks for others ({profile!r}); `dicomflow "
+        f"add-columns {dest} --columns {profile}` reads again only files that have a row, `extract --full` reads everything "
+        "again; or extract into a new folder"
+    )
+
+
+def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> None:
+    """A mount that went away leaves an empty folder; that is no reason to drop what was read from it.
+
+    Raises:
+        DatasetError: a SOURCE has no file at all, and had some.
+    """
+    present = known.filter(pc.not_equal(known["status"], str(Status.REMOVED)))["uri"]
+    for source in sources:
+        if not count_below(listed["uri"], source) and (before := count_below(present, source)):
+            raise DatasetError(
+                f"{source}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  To start "
+                "afresh, extract into a new folder"
+            )
+
+
+def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
+    """Where columns change, no row with the old ones may stay.
+
+    Raises:
+        DatasetError: files that have a row were not listed by this run.
+    """
+    with_row = known.filter(pc.is_in(known["status"], value_set=_HAS_ROW))
+    going = pa.concat_arrays([_flat(place_of(changes.replaced)), _flat(place_of(changes.removed))])
+    staying = np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False))
+    if staying:
+        raise DatasetError(
+            f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot get new columns; "
+            "name all SOURCEs, and see that every folder can be read"
+        )
+
+
+def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

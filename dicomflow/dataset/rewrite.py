@@ -1,0 +1,183 @@
+"""Assemble the tables of a coming version: parts that stay as they are by name, others written again without what is not theirs.
+
+In: published and staged parts, the edits of the ledger.  Out: whole tables in ``next``.  Nothing that is visible or staged is
+touched.  Knows no headers and no keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from dicomflow.dataset.changes import place_of
+from dicomflow.dataset.commit import assemble
+from dicomflow.dataset.deduplicate import find_affected
+from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.snapshot import PartInfo, Tables
+from dicomflow.dataset.staging import Schemas, Staging
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.errors import Status
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What goes into the coming version.
+
+    Attributes:
+        old: published parts, by table.
+        ledgers: staged ledger parts of the run.
+        settled: ledger rows of what listing settled.
+        edits: see ``deduplicate``.
+        removed_at: when removed files were last seen, in microseconds since the epoch.
+        renew: whether columns change, so that every part of ``instances`` and ``conflicts`` does.
+    """
+
+    old: dict[str, list[Path]]
+    ledgers: list[Path]
+    settled: pa.Table
+    edits: pa.Table
+    removed_at: int
+    renew: bool = False
+
+
+class Rewriter:
+    """Writes what changes into ``next``, under names that no other run uses."""
+
+    def __init__(self, layout: Layout, schemas: Schemas, run_id: str) -> None:
+        self._layout = layout
+        self._schemas = schemas
+        self._run_id = run_id
+        self._written = 0
+
+    def apply(self, plan: Plan) -> None:
+        """Assemble the tables that change."""
+        self._apply_to_ledger(plan)
+        self._apply_to_rows(plan)
+
+    def describe(self, known: Tables) -> Tables:
+        """The parts of the coming version: of ``next`` where a table is there, else those that are ``known``."""
+        tables = {}
+        for table in TABLES:
+            parts = list_parts(self._layout.next / table)
+            before = known.get(table, {})
+            tables[table] = {part.name: before.get(part.name) or describe_part(part) for part in parts} or before
+        return tables
+
+    # ---- the ledger ----
+
+    def _apply_to_ledger(self, plan: Plan) -> None:
+        edits = _group(plan.edits, "part")
+        old, new = ([part for part in parts if str(part) not in edits] for parts in (plan.old["files"], plan.ledgers))
+        if not edits and not plan.ledgers and not plan.settled.num_rows and plan.old["files"]:
+            return
+        for path, found in edits.items():
+            rows = pq.read_table(path, schema=self._schemas.files)
+            self.write(edit_ledger(rows, found, plan.removed_at), "files")
+        self.write(plan.settled, "files")
+        self.finish("files", [*old, *new])
+
+    # ---- instances and conflicts ----
+
+    def _apply_to_rows(self, plan: Plan) -> None:
+        moves = plan.edits.filter(plan.edits["has_row"])
+        is_new = moves["new"]
+        staged = Staging(self._layout, self._schemas).instances(plan.ledgers)
+        kept: dict[str, list[Path]] = {
+            "instances": list(plan.old["instances"]),
+            "conflicts": list(plan.old["conflicts"]),
+        }
+        changed = {table for table in kept if plan.renew or not kept[table]}
+        for table, parts, found in (
+            ("instances", kept["instances"], moves.filter(pc.invert(is_new))),
+            ("conflicts", kept["conflicts"], moves.filter(pc.invert(is_new))),
+            ("instances", staged, moves.filter(is_new)),
+        ):
+            spill, memory = self._layout.private / "spill", self._schemas.config.memory_bytes
+            for part, count in find_affected(parts, found, spill=spill, memory=memory).items():
+                parts.remove(part)
+                changed |= {table, *self._move_rows(part, table, found, count)}
+        kept["instances"] += staged
+        for table, parts in kept.items():
+            if table in changed or (table == "instances" and staged):
+                self.finish(table, parts)
+
+    def _move_rows(self, part: Path, table: str, moves: pa.Table, count: int) -> set[str]:
+        """Write a part again without the rows that go, and those that belong elsewhere there; the tables that got some."""
+        if pq.read_metadata(part).num_rows == count and moves["place"].null_count == moves.num_rows:
+            return set()
+        rows = pq.read_table(part, schema=self._schemas.instances)
+        sources = place_of(rows.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
+        at = pc.index_in(sources, value_set=_combine(place_of(moves)))
+        belongs = moves["place"].take(at)
+        is_kept = pc.or_(at.is_null(), pc.fill_null(pc.equal(belongs, table), False))
+        self.write(rows.filter(is_kept), table)
+        others = {name for name in ("instances", "conflicts") if name != table}
+        return {name for name in others if self.write(rows.filter(pc.fill_null(pc.equal(belongs, name), False)), name)}
+
+    # ---- parts ----
+
+    def write(self, rows: pa.Table, table: str) -> int:
+        """Write rows as a part of the coming table, if there are any; how many."""
+        if rows.num_rows:
+            self._write_part(rows, table)
+        return int(rows.num_rows)
+
+    def _write_part(self, rows: pa.Table, table: str) -> None:
+        name = f"{self._run_id}-{self._written}.parquet"
+        self._written += 1
+        write_data_file(rows, self._schemas.of(table), table, self._layout.next, name, self._schemas.config)
+
+    def finish(self, table: str, parts: Sequence[Path]) -> None:
+        """Add the parts that stay; a table without rows has one part, so that every reader finds it and its schema."""
+        held = [part for part in parts if pq.read_metadata(part).num_rows]
+        assemble(self._layout, table, held)
+        if not list_parts(self._layout.next / table):
+            self._write_part(self._schemas.of(table).empty_table(), table)
+
+
+def edit_ledger(rows: pa.Table, edits: pa.Table, removed_at: int) -> pa.Table:
+    """Ledger rows as these edits want them."""
+    at = pc.index_in(place_of(rows), value_set=_combine(place_of(edits)))
+    is_edited = at.is_valid()
+    for name in ("status", "code", "message"):
+        value = pc.if_else(is_edited, edits[name].take(at), rows[name])
+        rows = rows.set_column(rows.schema.get_field_index(name), name, value)
+    is_removed = pc.and_(is_edited, pc.fill_null(pc.equal(rows["status"], str(Status.REMOVED)), False))
+    seen = pa.scalar(removed_at, pa.int64()).cast(pa.timestamp("us"))
+    rows = rows.set_column(
+        rows.schema.get_field_index("last_seen"), "last_seen", pc.if_else(is_removed, seen, rows["last_seen"])
+    )
+    return rows.filter(rows["status"].is_valid())
+
+
+def describe_part(path: Path) -> PartInfo:
+    """Rows, bytes and digest of a part."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return PartInfo(pq.read_metadata(path).num_rows, path.stat().st_size, digest.hexdigest())
+
+
+def _group(edits: pa.Table, name: str) -> dict[str, pa.Table]:
+    """Edits by part; they come sorted by it."""
+    return dict(_runs(edits, edits[name].to_numpy(zero_copy_only=False)))
+
+
+def _runs(table: pa.Table, keys: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
+    bounds = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), len(keys)] if len(keys) else []
+    for start, stop in zip(bounds, bounds[1:], strict=False):
+        yield str(keys[start]), table.slice(start, stop - start)
+
+
+def _combine(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -1,0 +1,161 @@
+"""What a dataset is at one moment: its description, and exactly which parts belong to it.
+
+In: the private folder of a dataset.  Out: a Snapshot, and where its parts lie.  Reads only; knows no Parquet.
+
+While a commit is under way, or was killed in the middle, the new parts of a table lie either in its folder or in ``next``:
+whoever reads by the snapshot is exact all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.errors import DatasetError, describe
+
+
+class PartInfo(NamedTuple):
+    """What is known of a part without opening it; ``digest`` is xxh3-64 of its bytes, in hex."""
+
+    rows: int
+    bytes: int
+    digest: str
+
+
+Tables = dict[str, dict[str, PartInfo]]
+"""Table -> name of a part -> what is known of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A published version of a dataset.
+
+    Attributes:
+        format: version of the layout.
+        version: 1 for the first run that published, one more for each later one.
+        schema: fingerprint of the columns of ``instances``.
+        sources: absolute paths whose files the ledger knows.
+        last_run: the run that published it.
+        tables: its parts.
+    """
+
+    format: str
+    version: int
+    profile: str
+    schema: str
+    sources: list[str]
+    dicomflow: str
+    last_run: str
+    tables: Tables = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], path: Path) -> Self:
+        """Check what was read from ``path``; a name that leaves its folder is not followed, whoever wrote it.
+
+        Raises:
+            DatasetError: it is no description of a dataset.
+        """
+        try:
+            tables = {
+                table: {str(name): PartInfo(*map(_typed, parts[name], (int, int, str))) for name in parts}
+                for table, parts in ((table, dict(found["tables"][table])) for table in TABLES)
+            }
+            plain = {name: found[name] for name in cls.__dataclass_fields__ if name != "tables"}
+            _typed(plain["version"], int), _typed(plain["last_run"], str), _typed(plain["sources"], list)
+        except (KeyError, TypeError, ValueError):
+            raise DatasetError(f"{path}: is not the description of a dataset; extract into a new folder") from None
+        for name in (plain["last_run"], *(name for parts in tables.values() for name in parts)):
+            if not is_file_name(name):
+                raise DatasetError(f"{path}: names {name!r}, which is no file name")
+        return cls(**plain, tables=tables)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in ``dataset.json``."""
+        return asdict(self)
+
+    def rows(self, table: str) -> int:
+        """Rows of a table."""
+        return sum(part.rows for part in self.tables.get(table, {}).values())
+
+    def bytes(self, table: str) -> int:
+        """Bytes of a table's parts."""
+        return sum(part.bytes for part in self.tables.get(table, {}).values())
+
+
+def read_snapshot(layout: Layout, format_version: str) -> Snapshot | None:
+    """What is published and complete; None if nothing was published yet.
+
+    Raises:
+        DatasetError: the description cannot be read, or is of another format.
+    """
+    found = read_json(layout.description)
+    return None if found is None else _check_format(found, layout.description, format_version)
+
+
+def read_published(layout: Layout, format_version: str) -> tuple[Snapshot, dict[str, list[Path]]]:
+    """The newest version whose commit was recorded, and the paths of its parts by table.
+
+    Raises:
+        DatasetError: there is none, or a part is not where it should be.
+    """
+    record = read_json(layout.commit_record)
+    found = record.get("description") if record is not None else read_json(layout.description)
+    if not isinstance(found, dict):
+        raise DatasetError(
+            f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
+        )
+    snapshot = _check_format(found, layout.description, format_version)
+    return snapshot, {table: _find_parts(layout, table, set(snapshot.tables[table])) for table in TABLES}
+
+
+def _check_format(found: Mapping[str, Any], path: Path, format_version: str) -> Snapshot:
+    if found.get("format") != format_version:
+        raise DatasetError(
+            f"{path.parent.parent}: has format {str(found.get('format'))[:16]!r}, this version reads {format_version!r}; "
+            "extract into a new folder"
+        )
+    return Snapshot.from_json(found, path)
+
+
+def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
+    for folder in (layout.table(table), layout.next / table):
+        if names <= {part.name for part in list_parts(folder)}:
+            return [folder / name for name in sorted(names)]
+    lost = min(names - {part.name for part in layout.parts(table)})
+    raise DatasetError(
+        f"{layout.table(table) / lost}: is not there; if a run is publishing, try again; else restore it, or extract with "
+        "--full"
+    )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None where there is no file.
+
+    Raises:
+        DatasetError: it cannot be read, or is something else.
+    """
+    try:
+        loaded = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = describe(error) if isinstance(error, OSError) else "not valid JSON"
+        raise DatasetError(f"{path}: cannot be read: {reason}") from None
+    if not isinstance(loaded, dict):
+        raise DatasetError(f"{path}: not a JSON object")
+    return loaded
+
+
+def is_file_name(name: object) -> bool:
+    """Whether this names a file in a folder, and nothing elsewhere."""
+    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(kind)
+    return value

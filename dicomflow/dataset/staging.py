@@ -1,0 +1,146 @@
+"""What tasks have written and no run has published yet: task commit, and taking up where a killed run stopped.
+
+In: the staging folder, the files that are to be read now.  Out: the completed tasks' parts that still hold, and what is left to be
+read.  Knows no headers, no Dask.
+
+A task writes its ``instances`` parts first and its ledger part last, whole or not at all: the ledger part is the record that the
+task is done.  Names are those of one attempt, so that an attempt which was given up cannot spoil another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dicomflow.config import DatasetConfig
+from dicomflow.dataset.changes import KNOWN_COLUMNS, Mode, compare, place_of
+from dicomflow.dataset.commit import discard
+from dicomflow.dataset.layout import Layout, list_parts
+from dicomflow.dataset.snapshot import read_json
+from dicomflow.dataset.storage import write_json
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.errors import DatasetError, Status
+
+_WITH_ROW = pa.array([str(Status.OK), str(Status.PARTIAL)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schemas:
+    """How the parts of a dataset are written."""
+
+    instances: pa.Schema
+    files: pa.Schema
+    config: DatasetConfig
+
+    def of(self, table: str) -> pa.Schema:
+        """The schema of a table; that of ``conflicts`` is that of ``instances``."""
+        return self.files if table == "files" else self.instances
+
+
+class Staging:
+    """The staging folder of the run that holds the lock."""
+
+    def __init__(self, layout: Layout, schemas: Schemas) -> None:
+        self._layout = layout
+        self._schemas = schemas
+
+    def open(self, job: str) -> None:
+        """Keep what an earlier run left for the same job; discard all else.
+
+        Args:
+            job: fingerprint of what tasks are asked for: columns, settings, versions.
+
+        Raises:
+            DatasetError: the record of the job cannot be written.
+        """
+        if self._read_job() == job:
+            return
+        discard(self._layout.staging)
+        write_json(self._layout.job_record, {"job": job})
+
+    def _read_job(self) -> object:
+        try:
+            return (read_json(self._layout.job_record) or {}).get("job")
+        except DatasetError:
+            return None  # torn by the crash: nothing of it is taken up
+
+    def ledgers(self) -> list[Path]:
+        """Ledger parts of the completed tasks."""
+        return list_parts(self._layout.staging / "files")
+
+    def instances(self, ledgers: Iterable[Path]) -> list[Path]:
+        """The ``instances`` parts of these tasks."""
+        folder = self._layout.staging / "instances"
+        wanted = {ledger.stem for ledger in ledgers}
+        return [part for part in list_parts(folder) if part.stem.rpartition("-")[0] in wanted]
+
+    def keep_only(self, ledgers: Iterable[Path]) -> None:
+        """Remove all parts but those of these tasks: attempts that were given up."""
+        kept = set(ledgers)
+        kept |= set(self.instances(kept))
+        for part in [*self.ledgers(), *list_parts(self._layout.staging / "instances")]:
+            if part not in kept:
+                part.unlink(missing_ok=True)
+
+    def adopt(self, to_read: pa.Table, now: int) -> pa.Table:
+        """Keep the staged rows that are still true; the files that are left to be read.
+
+        Args:
+            to_read: SourceFiles, with ``first_seen``.
+            now: when they were listed, in microseconds since the epoch.
+        """
+        for ledger in self.ledgers():
+            known = self._read_known(ledger)
+            if known is None:
+                ledger.unlink()
+                continue
+            changes = compare(to_read, known, [], Mode.INCREMENT, now)
+            self._keep_rows(ledger, np.sort(changes.kept), known.num_rows)
+            to_read = changes.to_read.drop_columns("first_seen")
+        self.keep_only(self.ledgers())
+        return to_read
+
+    def _read_known(self, ledger: Path) -> pa.Table | None:
+        """The ledger of a task; None if it or a part that belongs to it did not survive the crash."""
+        try:
+            known = pq.read_table(ledger, columns=list(KNOWN_COLUMNS))
+            rows = sum(pq.read_metadata(part).num_rows for part in self.instances([ledger]))
+        except (OSError, pa.ArrowException):
+            return None
+        return known if rows == pc.sum(pc.is_in(known["status"], value_set=_WITH_ROW)).as_py() else None
+
+    def _keep_rows(self, ledger: Path, kept: np.ndarray, rows: int) -> None:
+        """Write a task's parts again without the rows that hold no longer, under a new name, the ledger last."""
+        if len(kept) == rows:
+            return
+        parts = self.instances([ledger])
+        if len(kept):
+            table = pq.read_table(ledger, schema=self._schemas.files).take(pa.array(kept))
+            stem = f"{ledger.stem}r"
+            for number, part in enumerate(parts):
+                found = pq.read_table(part, schema=self._schemas.instances)
+                sources = place_of(found.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
+                self._write(
+                    found.filter(pc.is_in(sources, value_set=_combine(place_of(table)))),
+                    "instances",
+                    f"{stem}-{number}",
+                )
+            self._write(table, "files", stem)
+        for part in (ledger, *parts):
+            part.unlink()
+
+    def _write(self, rows: pa.Table, table: str, stem: str) -> None:
+        if rows.num_rows:
+            write_data_file(
+                rows, self._schemas.of(table), table, self._layout.staging, f"{stem}.parquet", self._schemas.config
+            )
+
+
+def _combine(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values

@@ -1,0 +1,168 @@
+"""One run's changes to a dataset, from what is published to what is published next.
+
+In: a locked dataset, what listing found, what tasks staged.  Out: a new version, or none where nothing changed.  Knows the order of
+the steps; headers, Dask and the user's options are others' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dicomflow import __version__
+from dicomflow.config import DatasetConfig
+from dicomflow.dataset.changes import Changes, Mode
+from dicomflow.dataset.commit import discard, publish, redo
+from dicomflow.dataset.deduplicate import Verdicts, count_rows, deduplicate
+from dicomflow.dataset.known import check_columns, join_sources, last_listed, read_known
+from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.ledger import settled_rows
+from dicomflow.dataset.lock import WriteLock
+from dicomflow.dataset.rewrite import Plan, Rewriter
+from dicomflow.dataset.snapshot import Snapshot, read_snapshot
+from dicomflow.dataset.staging import Schemas, Staging
+from dicomflow.dataset.storage import write_json
+from dicomflow.errors import CommitFailed, DatasetError
+from dicomflow.log import get_logger
+from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, schema_fingerprint
+from dicomflow.schema.profile import Profile
+
+_log = get_logger("dataset")
+
+
+class Transaction:
+    """What a run that holds the lock does to the dataset; until ``commit``, nothing that is visible changes."""
+
+    def __init__(self, layout: Layout, profile: Profile, config: DatasetConfig, lock: WriteLock) -> None:
+        """Complete what an earlier run began to publish, and see what is there.
+
+        Raises:
+            DatasetError: the dataset cannot be read, is of another format, or parts of it are gone.
+        """
+        if redo(layout):
+            _log.warning("publish_completed", dest=str(layout.root))
+        discard(layout.next)
+        self.layout = layout
+        self.profile = profile
+        self.schemas = Schemas(instances=instances_schema(profile), files=files_schema(), config=config)
+        self.fingerprint = schema_fingerprint(self.schemas.instances)
+        self.staging = Staging(layout, self.schemas)
+        self.before: Snapshot | None = read_snapshot(layout, FORMAT_VERSION)
+        self._lock = lock
+
+    @property
+    def version(self) -> int:
+        """The version that is published now; 0 for none."""
+        return self.before.version if self.before else 0
+
+    def old_parts(self, table: str) -> list[Path]:
+        """The published parts of a table."""
+        names = sorted(self.before.tables[table]) if self.before else []
+        return [self.layout.table(table) / name for name in names]
+
+    def check(self, mode: Mode) -> None:
+        """Refuse a run whose columns do not fit, or a dataset that is not whole.
+
+        Raises:
+            DatasetError: in one line, with what to do.
+        """
+        check_columns(self.before, self.profile.name, self.fingerprint, mode, self.layout.root)
+        for part in (part for table in TABLES for part in self.old_parts(table)):
+            if not part.is_file():
+                raise DatasetError(f"{part}: is gone; restore it, or extract into a new folder")
+
+    def read_known(self) -> pa.Table:
+        """What the ledger knows."""
+        return read_known(self.old_parts("files"))
+
+    def settle(self, changes: Changes) -> Verdicts:
+        """One row per SOP Instance UID over what is published and what is staged."""
+        config = self.schemas.config
+        return deduplicate(
+            self.staging.ledgers(),
+            self.old_parts("files"),
+            changes.replaced,
+            changes.removed,
+            spill=self.layout.private / "spill",
+            memory=config.memory_bytes,
+        )
+
+    def check_staged(self, expected: int) -> None:
+        """Nothing is published unless every file that was to be read has its ledger row.
+
+        Raises:
+            CommitFailed: the number is another.
+        """
+        rows = count_rows(self.staging.ledgers())
+        if rows != expected:
+            raise CommitFailed(
+                f"{expected} files were to be read, but the ledger has {rows} of them; workers and this process must see DEST "
+                "under the same name; nothing was published"
+            )
+
+    def is_needed(self, changes: Changes, verdicts: Verdicts) -> bool:
+        """Whether anything changed: files that failed as they had failed before are no change."""
+        edits = verdicts.edits
+        dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
+        staged = count_rows(self.staging.ledgers())
+        return self.before is None or bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
+
+    def commit(
+        self, changes: Changes, verdicts: Verdicts, sources: Sequence[str], run: Mapping[str, Any], started: int
+    ) -> Snapshot:
+        """Assemble the new version and publish it.
+
+        Args:
+            changes: what listing found.
+            verdicts: of ``settle``, with nothing unread.
+            sources: absolute paths.
+            run: the run record, with ``run_id``.
+            started: when the run began, in microseconds since the epoch.
+
+        Raises:
+            CommitFailed: nothing was changed; run again.
+            CommitStateUnknown: recorded, but not completed; the next run completes it.
+        """
+        run_id = str(run["run_id"])
+        rewriter = Rewriter(self.layout, self.schemas, run_id)
+        plan = Plan(
+            old={table: self.old_parts(table) for table in TABLES},
+            ledgers=self.staging.ledgers(),
+            settled=settled_rows(changes.settled, run_id, started),
+            edits=verdicts.edits,
+            removed_at=last_listed(self.layout) or started,
+            renew=self.before is not None and self.before.schema != self.fingerprint,
+        )
+        rewriter.apply(plan)
+        return self.publish(rewriter, sources, run)
+
+    def publish(self, rewriter: Rewriter, sources: Sequence[str], run: Mapping[str, Any]) -> Snapshot:
+        """Publish the tables that ``rewriter`` assembled."""
+        coming = Snapshot(
+            format=FORMAT_VERSION,
+            version=self.version + 1,
+            profile=self.profile.name,
+            schema=self.fingerprint,
+            sources=join_sources(self.before.sources if self.before else [], sources),
+            dicomflow=__version__,
+            last_run=str(run["run_id"]),
+            tables=rewriter.describe(self.before.tables if self.before else {}),
+        )
+        publish(self.layout, coming, {**run, "version": coming.version}, self._lock)
+        self.before = coming
+        return coming
+
+    def record(self, run: Mapping[str, Any]) -> None:
+        """Leave the dataset as it is, and say that a run looked."""
+        discard(self.layout.staging)
+        write_json(self.layout.run_record(str(run["run_id"])), {**run, "version": self.version})
+
+
+def read_again(changes: Changes, unread: pa.Table) -> Changes:
+    """The same changes, with files whose row is needed after all."""
+    return replace(changes, replaced=pa.concat_tables([changes.replaced, unread.select(["uri", "member"])]))
