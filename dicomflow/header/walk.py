@@ -90,6 +90,8 @@ class Walk:
                 if tag in _DELIMITERS:
                     pos = self._skip_stray_item(pos, tag, bound, encoding)
                     continue
+                if not self._is_stop(pos, tag, encoding):
+                    raise Fault(Code.BAD_ELEMENT, pos)
                 self.finished = True
                 return
             found, after = self._element(pos, bound, encoding, 0)
@@ -97,6 +99,18 @@ class Walk:
                 raise Fault(Code.LIMIT_HEADER_BYTES, pos)
             self.found.append(found)
             pos = after
+
+    def _is_stop(self, pos: int, tag: int, encoding: Encoding) -> bool:
+        """Whether an element begins here; a wrong length leads into the middle of a value, where any tag may seem to stand.
+
+        Above (7FFF,FFFF) there are signatures, padding and private elements (PS3.6 chapter 6).
+        """
+        group = tag >> 16
+        if group < 0x8000 or group in (0xFFFA, 0xFFFC):
+            return True
+        if encoding.implicit:
+            return bool(group & 1) and group != 0xFFFF
+        return vr_at(self.data, pos) in KNOWN_VRS
 
     def _skip_stray_item(self, pos: int, tag: int, bound: Bound, encoding: Encoding) -> int:
         """An item whose sequence is gone is read over by its length; where it has none, nobody can say where it ends."""
