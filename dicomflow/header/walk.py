@@ -80,8 +80,8 @@ class Walk:
         bound = Bound(len(self.data), False)
         while True:
             self.pos = pos
-            if not any(self.data[pos : pos + 8]) and self._content_end <= pos:
-                return  # the end, or padding zeros up to it
+            if not any(self.data[pos : pos + 8]) and self._is_padding(pos, encoding):
+                return
             self._need(pos, pos + 8, bound)
             tag = self._tag(pos, encoding)
             if group is not None and tag >> 16 != group:
@@ -121,6 +121,12 @@ class Walk:
         self._need(pos, pos + 8 + length, bound)
         self.fault = self.fault or Fault(Code.BAD_ELEMENT, pos)
         return pos + 8 + length
+
+    def _is_padding(self, pos: int, encoding: Encoding) -> bool:
+        """The end, or zeros up to it; but the first byte of a tag may be a zero as well, and that would be a cut."""
+        rest = len(self.data) - pos
+        enough = rest == 0 or rest >= 8 or (rest > 1 and not encoding.big_endian)
+        return enough and self._content_end <= pos
 
     @cached_property
     def _content_end(self) -> int:
