@@ -100,9 +100,10 @@ def _element_json(element: Element, inline_limit: int) -> JsonObject:
     read = read_values(element.raw, element.vr)
     if any(code == IssueCode.BAD_LENGTH for code, _ in read.issues):
         return _binary_json("UN", element.value, inline_limit)
-    if all(value is None for value in read.values):
+    written = [None if value is None else write(value) for value in read.values]
+    if all(value is None for value in written):
         return {"vr": element.vr}
-    return {"vr": element.vr, "Value": [None if value is None else write(value) for value in read.values]}
+    return {"vr": element.vr, "Value": written}
 
 
 def _binary_json(vr: str, value: bytes, inline_limit: int) -> JsonObject:
@@ -134,9 +135,9 @@ _NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def _write_name(value: Value) -> object:
-    """The component groups that are not empty (PS3.18 F.2.2)."""
+    """The component groups that are not empty (PS3.18 F.2.2); None where all are."""
     groups = zip(_NAME_GROUPS, str(value).split("="), strict=False)
-    return {name: group for name, group in groups if group}
+    return {name: group for name, group in groups if group} or None
 
 
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})

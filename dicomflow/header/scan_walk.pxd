@@ -54,6 +54,7 @@ cdef class ElementWalk(HitNotes):
     cdef int _reset_walk(self) except -1
     cdef long long _walk(self, long long pos, long long end, int node, int level, int depth, bint implicit, bint big, int scope) except? -1
     cdef long long _end(self, long long pos, long long end, int depth, bint big) except? -1
+    cdef bint _is_stop(self, long long pos, unsigned int tag, bint implicit) except -1
     cdef long long _cut(self, long long start, long long needed, long long end) except? -1
     cdef long long _skip_stray_item(self, long long start, bint big) except? -1
     cdef bint _tolerate(self, int found, int level) except -1

@@ -154,7 +154,10 @@ class ElementWalk(HitNotes):
                 if depth == 0 and (tag != 0 or self._only_zeros(pos)):
                     if last > self.last_tag:
                         self.last_tag = last
-                    self.stopped = tag != 0
+                    self.stopped = tag != 0 and self._is_stop(pos, tag, implicit)
+                    if tag != 0 and not self.stopped and self.fault == OK:
+                        self.fault = BAD_ELEMENT
+                        self.fault_offset = pos
                     self.offset = pos
                     return pos
             self.elements += 1
@@ -246,6 +249,18 @@ class ElementWalk(HitNotes):
             self.offset = pos
             return pos
         return self._cut(pos, pos + 8, end)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _is_stop(self, pos: cython.longlong, tag: cython.uint, implicit: cython.bint) -> cython.bint:
+        """Whether an element begins here; a wrong length leads into the middle of a value, where any tag may seem to stand.
+
+        Above (7FFF,FFFF) there are signatures, padding and private elements (PS3.6 chapter 6).
+        """
+        group: cython.uint = tag >> 16
+        if group < 0x8000 or group == 0xFFFA or group == 0xFFFC:
+            return True
+        return group & 1 != 0 and group != 0xFFFF if implicit else self._flags(pos + 4) > 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=True)

@@ -80,8 +80,8 @@ class Walk:
         bound = Bound(len(self.data), False)
         while True:
             self.pos = pos
-            if not any(self.data[pos : pos + 8]) and self._content_end <= pos:
-                return  # the end, or padding zeros up to it
+            if not any(self.data[pos : pos + 8]) and self._is_padding(pos, encoding):
+                return
             self._need(pos, pos + 8, bound)
             tag = self._tag(pos, encoding)
             if group is not None and tag >> 16 != group:
@@ -90,6 +90,8 @@ class Walk:
                 if tag in _DELIMITERS:
                     pos = self._skip_stray_item(pos, tag, bound, encoding)
                     continue
+                if not self._is_stop(pos, tag, encoding):
+                    raise Fault(Code.BAD_ELEMENT, pos)
                 self.finished = True
                 return
             found, after = self._element(pos, bound, encoding, 0)
@@ -97,6 +99,18 @@ class Walk:
                 raise Fault(Code.LIMIT_HEADER_BYTES, pos)
             self.found.append(found)
             pos = after
+
+    def _is_stop(self, pos: int, tag: int, encoding: Encoding) -> bool:
+        """Whether an element begins here; a wrong length leads into the middle of a value, where any tag may seem to stand.
+
+        Above (7FFF,FFFF) there are signatures, padding and private elements (PS3.6 chapter 6).
+        """
+        group = tag >> 16
+        if group < 0x8000 or group in (0xFFFA, 0xFFFC):
+            return True
+        if encoding.implicit:
+            return bool(group & 1) and group != 0xFFFF
+        return vr_at(self.data, pos) in KNOWN_VRS
 
     def _skip_stray_item(self, pos: int, tag: int, bound: Bound, encoding: Encoding) -> int:
         """An item whose sequence is gone is read over by its length; where it has none, nobody can say where it ends."""
@@ -107,6 +121,12 @@ class Walk:
         self._need(pos, pos + 8 + length, bound)
         self.fault = self.fault or Fault(Code.BAD_ELEMENT, pos)
         return pos + 8 + length
+
+    def _is_padding(self, pos: int, encoding: Encoding) -> bool:
+        """The end, or zeros up to it; but the first byte of a tag may be a zero as well, and that would be a cut."""
+        rest = len(self.data) - pos
+        enough = rest == 0 or rest >= 8 or (rest > 1 and not encoding.big_endian)
+        return enough and self._content_end <= pos
 
     @cached_property
     def _content_end(self) -> int:

@@ -170,15 +170,12 @@ def _named_exception(tree: Header, code: Code | None, data: bytes) -> str | None
 
     An unfinished header may hold more values in the scanner: it keeps what it read of a sequence before the fault.
     """
-    rest = data[tree.stop_offset :]
     if code == Code.UNREADABLE_HEADER:
         return "sniff"  # the scanner asks pydicom where the first element makes no sense; the tree tries all the same
     if tree.outcome.status == Status.NOT_DICOM and len(data) < 300:
         return "sniff"  # without preamble, the tree wants the first value whole, the scanner a short one
     if not tree.elements and (code in (Code.TRUNCATED, None) or tree.outcome.code == Code.UNREADABLE_HEADER):
         return "nothing"  # a file that ends with its file meta information is cut for the scanner
-    if (tree.encoding.big_endian or len(rest) == 1) and code == Code.TRUNCATED and len(rest) < 8 and not any(rest):
-        return "zeros"  # the first byte of a cut tag may be a zero: no padding
     if tree.outcome.offset is not None and tree.outcome.offset != tree.stop_offset:
         return "inside"  # a fault inside a sequence or item that no column wants: the scanner skips these
     return None

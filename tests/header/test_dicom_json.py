@@ -65,6 +65,12 @@ def test_empty_elements_have_only_a_vr(vr):
     assert json_of((), "SQ") == {"vr": "SQ"}
 
 
+def test_a_name_without_groups_is_empty():
+    """Delimiters alone are no value (PS3.18 F.2.5), and no object without members among others."""
+    assert json_of(b"==", "PN") == {"vr": "PN"}
+    assert json_of(b"=\\A ", "PN") == {"vr": "PN", "Value": [None, {"Alphabetic": "A"}]}
+
+
 def test_binary():
     """Inline up to the limit; beyond it, and where no writer knows the VR, nothing is pretended."""
     assert json_of(b"\1\2", "OB") == {"vr": "OB", "InlineBinary": "AQI="}

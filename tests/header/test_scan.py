@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dicomflow.errors import Code, IssueCode, Status
 from dicomflow.header.reader import COMPILED, HeaderReader
+from dicomflow.header.tree import read_tree
 from dicomflow.header.verdict import NEED_MORE, OK
 from tests.dicom_bytes import (
     BIG,
@@ -164,6 +165,28 @@ def test_the_header_ends_at_the_first_tag_from_7fe00008_on(tag):
     data = file(simple() + element(tag, "OW", b"abcd") + element(0x00080061, "CS", b"XX"))
     read = read_one(data, *NAMES)
     assert (read.outcome, read.header_bytes) == (None, META_SIZE + len(simple()))
+
+
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("tag", [0x7FE10010, 0xFFFAFFFA, 0x80010010])
+def test_private_pixels_and_signatures_end_the_header(encoding, tag):
+    """Whatever element stands there; above (7FFF,FFFF) it has a VR, or a tag that can be."""
+    header = file(simple(encoding), syntax=SYNTAX[encoding])
+    read = read_one(header + element(tag, "OB", b"abcd", encoding), *NAMES)
+    assert (read.outcome, read.header_bytes) == (None, len(header))
+
+
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT, BIG])
+@pytest.mark.parametrize("tag", [0x80000010, 0x87001044, 0xFFF00010, 0xFFFFFFFF])
+def test_bytes_that_are_no_element_do_not_end_a_header(encoding, tag):
+    """A length that is wrong by one leads into the middle of elements; what seems to be a stop tag there is a fault."""
+    header = file(simple(encoding), syntax=SYNTAX[encoding])
+    data = header + element(tag, "OB", b"", encoding)[:4] + bytes(12) + pixels(encoding)
+    read = read_one(data, *NAMES)
+    assert (read.outcome.status, read.code, read.outcome.offset) == (Status.PARTIAL, Code.BAD_ELEMENT, len(header))
+    assert read.raw("Modality") == b"MR" and not read.by_pydicom
+    outcome = read_tree(data).outcome
+    assert (outcome.status, outcome.code, outcome.offset) == (Status.PARTIAL, Code.BAD_ELEMENT, len(header))
 
 
 def test_the_tag_before_the_stop_tags_is_an_element():

@@ -24,6 +24,7 @@ from tests.dicom_bytes import (
     IMPLICIT,
     IMPLICIT_UID,
     STOP,
+    SYNTAX,
     deflated,
     element,
     file,
@@ -127,11 +128,19 @@ def test_stop_tag_ends_the_header():
     assert tags(header) == [MODALITY]
 
 
-@pytest.mark.parametrize("tail", [b"", b"\0", b"\0" * 7, b"\0" * 8, b"\0" * 999])
+@pytest.mark.parametrize("tail", [b"", b"\0" * 2, b"\0" * 7, b"\0" * 8, b"\0" * 999])
 def test_exact_end_and_padding_zeros_are_complete(tail):
     """A header without pixels is complete at its end, zeros apart."""
     header = read_tree(file(MR + tail))
     assert (header.outcome.status, header.stop_offset) == (Status.OK, META + len(MR))
+
+
+@pytest.mark.parametrize(("encoding", "tag"), [(EXPLICIT, 0x52009229), (BIG, 0x00100020)])
+def test_a_zero_that_may_begin_a_tag_is_a_cut(encoding, tag):
+    """As the scanner has it: no padding."""
+    start = file(element(MODALITY, "CS", b"MR", encoding), syntax=SYNTAX[encoding])
+    header = read_tree(start + element(tag, "LO", b"P1", encoding)[:1])
+    assert fault(header) == (Status.PARTIAL, Code.TRUNCATED, len(start))
 
 
 def test_every_cut_is_partial_and_delivers_nothing_short():
