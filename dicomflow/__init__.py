@@ -18,7 +18,8 @@ The map of the house (imports go downwards only)::
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, read_headers, open_dataset, write_studies, Dataset, RunSummary, Config, load_config, DicomflowError
+    extract, add_columns, compact, read_headers, open_dataset, write_studies, Dataset, RunSummary, Config, load_config,
+    DicomflowError
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from dicomflow.errors import DicomflowError
 
 if TYPE_CHECKING:
     from dicomflow.config import Config, load_config
-    from dicomflow.pipeline import extract
+    from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
     from dicomflow.summary import RunSummary
@@ -44,6 +45,8 @@ __all__ = [
     "DicomflowError",
     "RunSummary",
     "__version__",
+    "add_columns",
+    "compact",
     "extract",
     "load_config",
     "open_dataset",
@@ -55,6 +58,8 @@ _HOMES = {
     "Config": "dicomflow.config",
     "Dataset": "dicomflow.query",
     "RunSummary": "dicomflow.summary",
+    "add_columns": "dicomflow.pipeline",
+    "compact": "dicomflow.pipeline",
     "extract": "dicomflow.pipeline",
     "load_config": "dicomflow.config",
     "open_dataset": "dicomflow.query",

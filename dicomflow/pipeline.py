@@ -21,20 +21,22 @@ from dicomflow.compute import choose_scheduler, count_workers, open_cluster, rec
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Changes, Mode, compare
 from dicomflow.dataset.commit import prepare_destination
-from dicomflow.dataset.compact import compact_if_needed
+from dicomflow.dataset.compact import compact_if_needed, compact_parts
 from dicomflow.dataset.deduplicate import Verdicts
 from dicomflow.dataset.known import check_replaced, check_sources, count_outcomes
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction, read_again
 from dicomflow.errors import CommitFailed, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.plan import plan_tasks
+from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
 from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
-from dicomflow.sources.uri import path_from_source
 from dicomflow.summary import RunSummary, Totals
+from dicomflow.uri import path_from_source
 from dicomflow.worker import ScanJob, scan_task
 
 Progress = Callable[[str, Totals], None]
@@ -56,8 +58,8 @@ def extract(
 ) -> RunSummary:
     """Read the header of every file below ``sources`` into a Parquet dataset at ``dest``.
 
-    Into a dataset that is there already, only what is new, changed or failed earlier is read; rows of files that are gone leave it.
-    A run that was killed is taken up where it stopped.  Readers see the old version until the new one is whole.
+    Into a dataset that is there already, only what is new, changed or failed earlier is read; rows of files that are gone
+    leave it.  A run that was killed is taken up where it stopped.  Readers see the old version until the new one is whole.
 
     Args:
         sources: files and folders; every regular file counts, whatever its name.
@@ -98,7 +100,7 @@ class _Run:
         self.profile: Profile = load_profile(config.columns)
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
-        self.run_id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        self.run_id = make_run_id(self.began)
         self.totals = Totals()
         self.fingerprint = ""
         self.parts: set[str] = set()
@@ -111,7 +113,7 @@ class _Run:
         self._list_sources()  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
-            transaction = Transaction(self.layout, self.profile, self.config.dataset, lock)
+            transaction = Transaction(self.layout, instances_schema(self.profile), self.config.dataset, lock)
             transaction.check(self.mode)
             self.fingerprint = transaction.fingerprint
             return self._run_stages(transaction)
@@ -240,7 +242,7 @@ class _Run:
         record = self._run_record()
         if transaction.is_needed(changes, verdicts):
             transaction.commit(changes, verdicts, self._paths(), record, self.started)
-            compact_if_needed(transaction, f"{self.run_id}-compact")
+            compact_if_needed(transaction, {**record, "run_id": f"{self.run_id}-compact"})
         else:
             transaction.record(record)
         self.totals.counts = count_outcomes(transaction.old_parts("files"), self._scope(transaction))
@@ -297,6 +299,63 @@ def _as_list(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
     if isinstance(sources, (str, os.PathLike)):
         return [os.fspath(sources)]
     return [os.fspath(source) for source in sources]
+
+
+def add_columns(
+    dest: str | os.PathLike[str],
+    columns: str,
+    *,
+    config: Config | str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **options: object,
+) -> RunSummary:
+    """Give a dataset other columns: read again the files that have a row, and what changed since, and nothing else.
+
+    Args:
+        dest: a dataset.
+        columns: ``minimal``, ``standard`` or a YAML file.
+        config: as for ``extract``, like the errors.
+        progress: as for ``extract``.
+        options: as for ``extract``.
+
+    >>> import dicomflow
+    >>> dicomflow.add_columns("headers/", "wide.yaml").rows    # doctest: +SKIP
+    10000
+    """
+    snapshot, _ = read_published(Layout(Path(os.path.abspath(dest))), FORMAT_VERSION)
+    given: dict[str, Any] = {"config": config, "progress": progress, "columns": columns, **options}
+    return extract(snapshot.sources, dest, mode=Mode.COLUMNS, **given)
+
+
+def compact(
+    dest: str | os.PathLike[str], *, config: Config | None = None, progress: Progress | None = None
+) -> Snapshot:
+    """Merge the small parts of a dataset into large ones; the snapshot that is published then.
+
+    Raises:
+        DatasetError: there is no dataset, it is being written, or cannot be written.
+    """
+    layout = Layout(Path(os.path.abspath(dest)))
+    before, _ = read_published(layout, FORMAT_VERSION)
+    began = datetime.now(UTC)
+    run = {
+        "run_id": make_run_id(began),
+        "started": began.isoformat(),
+        "sources": before.sources,
+        "dicomflow": __version__,
+    }
+    bind_run(str(run["run_id"]), uuid.uuid4().hex)
+    totals = Totals()
+    with write_lock(layout) as lock:
+        transaction = Transaction.of_dataset(layout, (config or Config()).dataset, lock)
+        compact_parts(transaction, run, lambda table, rows: (progress or _no_progress)(f"compact {table}", totals))
+        assert transaction.before is not None
+        return transaction.before
+
+
+def make_run_id(began: datetime) -> str:
+    """Time and chance: sorts by time, and is nobody else's."""
+    return f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03}Z-{uuid.uuid4().hex[:8]}"
 
 
 _OPTIONS = {name: f"compute.{name}" for name in ("scheduler", "workers", "performance_report")}

@@ -23,7 +23,7 @@ from dicomflow.header.verdict import NEED_MORE
 from dicomflow.model import SOURCE_FILE_SCHEMA, Outcome
 from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import Profile, load_profile
-from dicomflow.sources.uri import uri_from_path
+from dicomflow.uri import uri_from_path
 
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview
 

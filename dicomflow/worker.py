@@ -36,7 +36,7 @@ from dicomflow.model import DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
 from dicomflow.sources.local import code_for_os_error
-from dicomflow.sources.uri import path_from_uri
+from dicomflow.uri import path_from_uri
 
 _log = get_logger("worker")
 

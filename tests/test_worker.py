@@ -19,7 +19,7 @@ from dicomflow import worker
 from dicomflow.config import load_config
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.schema.profile import load_profile
-from dicomflow.sources.uri import uri_from_path
+from dicomflow.uri import uri_from_path
 from dicomflow.worker import ScanJob, scan_task
 
 PIXELS = 0x7FE00010

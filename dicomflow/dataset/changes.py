@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.errors import Status
-from dicomflow.sources.uri import uri_from_path
+from dicomflow.uri import uri_from_path
 
 KNOWN_COLUMNS = ("uri", "member", "size", "mtime", "etag", "status", "code", "message", "first_seen", "last_seen")
 """Columns of the ledger that are needed to compare."""

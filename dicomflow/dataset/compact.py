@@ -6,9 +6,9 @@ headers; adds and removes no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,20 +37,22 @@ _SMALL = 4
 _log = get_logger("dataset")
 
 
-def compact_if_needed(transaction: Transaction, run_id: str) -> bool:
+def compact_if_needed(transaction: Transaction, run: Mapping[str, Any]) -> bool:
     """Compact a dataset that has many small parts; whether it was done."""
     config = transaction.schemas.config
     parts = transaction.before.tables if transaction.before else {}
     few = all(len(_small_parts(parts[table], config.part_bytes)) <= config.compact_above for table in parts)
-    return not few and compact_parts(transaction, run_id)
+    return not few and compact_parts(transaction, run)
 
 
-def compact_parts(transaction: Transaction, run_id: str, done: Callable[[str, int], None] | None = None) -> bool:
+def compact_parts(
+    transaction: Transaction, run: Mapping[str, Any], done: Callable[[str, int], None] | None = None
+) -> bool:
     """Merge small parts of each table up to ``part_bytes``; whether there was anything to merge.
 
     Args:
         transaction: of a run that holds the lock.
-        run_id: name of the run in the records.
+        run: the run record, with ``run_id``, ``started`` and the version of ``dicomflow``.
         done: called with a table and the rows merged so far.
 
     Raises:
@@ -62,7 +64,7 @@ def compact_parts(transaction: Transaction, run_id: str, done: Callable[[str, in
     groups = {table: list(group_parts(before.tables[table], target)) for table in TABLES}
     if not any(groups.values()):
         return False
-    rewriter = Rewriter(transaction.layout, transaction.schemas, run_id)
+    rewriter = Rewriter(transaction.layout, transaction.schemas, str(run["run_id"]))
     for table in (table for table in TABLES if groups[table]):
         merged = {name for group in groups[table] for name in group}
         rows = 0
@@ -72,8 +74,7 @@ def compact_parts(transaction: Transaction, run_id: str, done: Callable[[str, in
             if done is not None:
                 done(table, rows)
         rewriter.finish(table, [part for part in transaction.old_parts(table) if part.name not in merged])
-    record = {"run_id": run_id, "started": datetime.now(UTC).isoformat(), "mode": "compact", "sources": before.sources}
-    transaction.publish(rewriter, before.sources, record)
+    transaction.publish(rewriter, before.sources, {**run, "mode": "compact"})
     _log.info("compacted", version=transaction.version)
     return True
 

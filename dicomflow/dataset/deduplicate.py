@@ -15,7 +15,7 @@ import glob
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -195,7 +195,7 @@ class Engine:
         self._spill = spill
         self._memory = memory
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         import duckdb  # 0.1 s that a run without repeated keys never needs
 
         self._error = duckdb.Error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def _group(edits: pa.Table, name: str) -> dict[str, pa.Table]:
 
 def _runs(table: pa.Table, keys: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
     bounds = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), len(keys)] if len(keys) else []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         yield str(keys[start]), table.slice(start, stop - start)
 
 

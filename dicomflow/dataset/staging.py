@@ -1,7 +1,7 @@
 """What tasks have written and no run has published yet: task commit, and taking up where a killed run stopped.
 
-In: the staging folder, the files that are to be read now.  Out: the completed tasks' parts that still hold, and what is left to be
-read.  Knows no headers, no Dask.
+In: the staging folder, the files that are to be read now.  Out: the completed tasks' parts that still hold, and what is left
+to be read.  Knows no headers, no Dask.
 
 A task writes its ``instances`` parts first and its ledger part last, whole or not at all: the ledger part is the record that the
 task is done.  Names are those of one attempt, so that an attempt which was given up cannot spoil another.

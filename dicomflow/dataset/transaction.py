@@ -1,7 +1,7 @@
 """One run's changes to a dataset, from what is published to what is published next.
 
-In: a locked dataset, what listing found, what tasks staged.  Out: a new version, or none where nothing changed.  Knows the order of
-the steps; headers, Dask and the user's options are others' business.
+In: a locked dataset, what listing found, what tasks staged.  Out: a new version, or none where nothing changed.  Knows the order
+of the steps; headers, Dask and the user's options are others' business.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from dicomflow import __version__
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Changes, Mode
 from dicomflow.dataset.commit import discard, publish, redo
@@ -24,13 +24,12 @@ from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.rewrite import Plan, Rewriter
-from dicomflow.dataset.snapshot import Snapshot, read_snapshot
+from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.dataset.storage import write_json
 from dicomflow.errors import CommitFailed, DatasetError
 from dicomflow.log import get_logger
-from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, schema_fingerprint
-from dicomflow.schema.profile import Profile
+from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, schema_fingerprint
 
 _log = get_logger("dataset")
 
@@ -38,22 +37,39 @@ _log = get_logger("dataset")
 class Transaction:
     """What a run that holds the lock does to the dataset; until ``commit``, nothing that is visible changes."""
 
-    def __init__(self, layout: Layout, profile: Profile, config: DatasetConfig, lock: WriteLock) -> None:
+    def __init__(self, layout: Layout, instances: pa.Schema, config: DatasetConfig, lock: WriteLock) -> None:
         """Complete what an earlier run began to publish, and see what is there.
 
+        Args:
+            layout: of the dataset.
+            instances: schema of ``instances`` as the run writes it.
+            config: how parts are written.
+            lock: held by the run.
+
         Raises:
-            DatasetError: the dataset cannot be read, is of another format, or parts of it are gone.
+            DatasetError: the dataset cannot be read, or is of another format.
         """
         if redo(layout):
             _log.warning("publish_completed", dest=str(layout.root))
         discard(layout.next)
         self.layout = layout
-        self.profile = profile
-        self.schemas = Schemas(instances=instances_schema(profile), files=files_schema(), config=config)
-        self.fingerprint = schema_fingerprint(self.schemas.instances)
+        self.schemas = Schemas(instances=instances, files=files_schema(), config=config)
+        self.profile = (instances.metadata or {}).get(b"dicomflow.profile", b"").decode()
+        self.fingerprint = schema_fingerprint(instances)
         self.staging = Staging(layout, self.schemas)
         self.before: Snapshot | None = read_snapshot(layout, FORMAT_VERSION)
         self._lock = lock
+
+    @classmethod
+    def of_dataset(cls, layout: Layout, config: DatasetConfig, lock: WriteLock) -> Self:
+        """For a run that keeps the columns that are there.
+
+        Raises:
+            DatasetError: there is no dataset, or it cannot be read.
+        """
+        redo(layout)
+        _, parts = read_published(layout, FORMAT_VERSION)
+        return cls(layout, pq.read_schema(parts["instances"][0]), config, lock)
 
     @property
     def version(self) -> int:
@@ -71,7 +87,7 @@ class Transaction:
         Raises:
             DatasetError: in one line, with what to do.
         """
-        check_columns(self.before, self.profile.name, self.fingerprint, mode, self.layout.root)
+        check_columns(self.before, self.profile, self.fingerprint, mode, self.layout.root)
         for part in (part for table in TABLES for part in self.old_parts(table)):
             if not part.is_file():
                 raise DatasetError(f"{part}: is gone; restore it, or extract into a new folder")
@@ -121,7 +137,7 @@ class Transaction:
             changes: what listing found.
             verdicts: of ``settle``, with nothing unread.
             sources: absolute paths.
-            run: the run record, with ``run_id``.
+            run: the run record, with ``run_id`` and the version of ``dicomflow``.
             started: when the run began, in microseconds since the epoch.
 
         Raises:
@@ -146,10 +162,10 @@ class Transaction:
         coming = Snapshot(
             format=FORMAT_VERSION,
             version=self.version + 1,
-            profile=self.profile.name,
+            profile=self.profile,
             schema=self.fingerprint,
             sources=join_sources(self.before.sources if self.before else [], sources),
-            dicomflow=__version__,
+            dicomflow=str(run["dicomflow"]),
             last_run=str(run["run_id"]),
             tables=rewriter.describe(self.before.tables if self.before else {}),
         )

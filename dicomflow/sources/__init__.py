@@ -10,6 +10,6 @@ Knows no DICOM: a file is a file whatever its name; whether it is DICOM is for `
 
 from dicomflow.sources.local import LocalSource, code_for_os_error
 from dicomflow.sources.source import Source, list_files
-from dicomflow.sources.uri import path_from_uri, uri_from_path
+from dicomflow.uri import path_from_uri, uri_from_path
 
 __all__ = ["LocalSource", "Source", "code_for_os_error", "list_files", "path_from_uri", "uri_from_path"]

@@ -20,7 +20,7 @@ import pyarrow as pa
 from dicomflow.config import SourcesConfig
 from dicomflow.errors import Code, SourceError, Status
 from dicomflow.model import SOURCE_FILE_SCHEMA
-from dicomflow.sources.uri import uri_from_path
+from dicomflow.uri import uri_from_path
 
 # What Arrow's timestamp[us], DuckDB and Python's datetime all hold: the years 1 to 9999.
 MIN_MTIME = -62_135_596_800_000_000

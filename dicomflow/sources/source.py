@@ -15,7 +15,7 @@ import pyarrow as pa
 from dicomflow.config import SourcesConfig
 from dicomflow.errors import SourceError
 from dicomflow.sources.local import LocalSource
-from dicomflow.sources.uri import path_from_source
+from dicomflow.uri import path_from_source
 
 BATCH_ROWS = 65_536
 

@@ -1,4 +1,4 @@
-"""Tests of dicomflow.sources.uri."""
+"""Tests of dicomflow.uri."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomflow.errors import SourceError
-from dicomflow.sources.uri import path_from_source, path_from_uri, uri_from_path
+from dicomflow.uri import path_from_source, path_from_uri, uri_from_path
 
 NAMES = st.binary(min_size=1, max_size=8).filter(lambda name: not set(name) & {0, 0x2F} and name not in (b".", b".."))
 TEXT_NAMES = st.text(min_size=1, max_size=8).map(os.fsencode).filter(lambda name: not set(name) & {0, 0x2F})
