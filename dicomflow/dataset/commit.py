@@ -118,6 +118,7 @@ def redo(layout: Layout) -> bool:
         sync_folder(layout.root)
         write_json(layout.description, snapshot.to_json())
         write_json(layout.run_record(snapshot.last_run), run_record)
+        sync_folder(layout.runs)
         sync_folder(layout.private)
         layout.commit_record.unlink()
         sync_folder(layout.private)
