@@ -2,14 +2,17 @@
 
 In: the parts of a table, its schema, a UID.  Out: a table of one row or none.  Knows no layout of datasets and no DICOM.
 
-    Bloom filters -> row groups that may hold the key -> the key column of those -> the row
+    Bloom filters -> row groups that may hold the key -> the key column of those -> page index -> the row's pages
 
-The filters are asked without Arrow (see ``keyfilter``); all values are read by Arrow, with the page checksums verified.
+Filters and page index are read without Arrow, which has no way to ask for them (``keyfilter``, ``pages``); all values are
+read by Arrow, with the page checksums verified.  Parts are mapped into memory: they are replaced, never written to.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,10 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.keyfilter import KeyFilter
-from dicomflow.errors import DatasetError
+from dicomflow.dataset.pages import hide_pages
+from dicomflow.dataset.writer import DISTINCT_COLUMNS
+from dicomflow.errors import DatasetError, describe
 
 _KEY = "SOPInstanceUID"
-_KEYS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 16_384
+_FIRST_PAGE_ROWS = 16_384
+"""Rows that are read from the beginning: to learn where other pages begin costs as much."""
 
 
 def find_row(parts: Sequence[Path], schema: pa.Schema, uid: str) -> pa.Table:
@@ -45,8 +52,10 @@ def find_row(parts: Sequence[Path], schema: pa.Schema, uid: str) -> pa.Table:
         try:
             groups = ask(part)
             found = None if groups == [] else _look_into(part, groups, schema, uid)
-        except (OSError, pa.ArrowException, KeyError) as error:
-            raise DatasetError(f"{part}: cannot be read: {_reason(error)}") from None
+        except OSError as error:
+            raise DatasetError(f"{part}: cannot be read: {describe(error)}") from None
+        except (pa.ArrowException, LookupError, ValueError, StopIteration) as error:  # their text may quote a value
+            raise DatasetError(f"{part}: damaged, or not of this schema: {type(error).__name__}") from None
         if found is not None:
             return found
     return schema.empty_table()
@@ -60,66 +69,68 @@ def _encode(uid: str) -> bytes | None:
         return None
 
 
-def _reason(error: Exception) -> str:
-    """One line, and never a value."""
-    if isinstance(error, KeyError):
-        return "a column of the schema is missing"
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def _look_into(part: Path, groups: list[int] | None, schema: pa.Schema, uid: str) -> pa.Table | None:
-    about = pq.read_metadata(part)
-    with _open(part, about) as file:
-        for group in range(about.num_row_groups) if groups is None else groups:
-            row = _find_key(file, group, uid)
-            if row is not None:
-                return _read_row(file, group, row, schema)
+    with open(part, "rb") as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+    file = _open(data, schema)
+    for group in range(file.num_row_groups) if groups is None else groups:
+        row = _find_key(file, group, uid)
+        if row is not None:
+            found = _read_row(file, group, row, schema, _hide_pages(data, group, row, schema))
+            if found[_KEY].to_pylist() != [uid]:
+                raise ValueError("the page index leads to another row")
+            return found
     return None
 
 
-def _open(part: Path, about: pq.FileMetaData) -> pq.ParquetFile:
-    """Text stays in its dictionary until there is only one row of it."""
-    first = about.row_group(0) if about.num_row_groups else None
-    columns = [first.column(index) for index in range(about.num_columns)] if first else []
-    encoded = [
-        column.path_in_schema
-        for column in columns
-        if column.has_dictionary_page and column.physical_type == "BYTE_ARRAY"
-    ]
-    return pq.ParquetFile(
-        part, metadata=about, read_dictionary=encoded, pre_buffer=False, page_checksum_verification=True
-    )
+def _open(data: mmap.mmap, schema: pa.Schema) -> pq.ParquetFile:
+    """Text stays in its dictionary until there is only one row of it.
+
+    What the footer says of a column is not asked for in Python: of a damaged footer, Arrow answers by ending the process.
+    """
+    repeated = [field.name for field in schema if field.type == pa.string() and field.name not in DISTINCT_COLUMNS]
+    source = pa.BufferReader(pa.py_buffer(data))
+    return pq.ParquetFile(source, read_dictionary=repeated, pre_buffer=False, page_checksum_verification=True)
 
 
 def _find_key(file: pq.ParquetFile, group: int, uid: str) -> int | None:
     wanted, start = pa.scalar(uid, pa.string()), 0
-    for batch in file.iter_batches(_KEYS_AT_ONCE, row_groups=[group], columns=[_KEY], use_threads=False):
-        row = pc.index(batch.column(0), wanted).as_py()
+    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[_KEY], use_threads=False):
+        row = pc.index(batch[_KEY], wanted).as_py()
         if row >= 0:
             return start + int(row)
         start += batch.num_rows
     return None
 
 
-def _read_row(file: pq.ParquetFile, group: int, row: int, schema: pa.Schema) -> pa.Table:
-    """Decode no row group further than to the row, and no column that holds nothing."""
-    empty = _empty_columns(file.metadata.row_group(group))
-    columns = [name for name in schema.names if name not in empty]
-    batches = file.iter_batches(row + 1, row_groups=[group], columns=columns, use_threads=False)
-    found = pa.Table.from_batches([next(batches).slice(row, 1)])
-    arrays = [
-        pa.nulls(1, field.type) if field.name in empty else found[field.name].cast(field.type) for field in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+def _hide_pages(data: mmap.mmap, group: int, row: int, schema: pa.Schema) -> list[int]:
+    """The row at which each column now begins: 0 where nothing is gained, or the page index is not as expected."""
+    unchanged = [0] * len(schema)
+    if row < _FIRST_PAGE_ROWS or schema.names[0] != _KEY:
+        return unchanged
+    try:
+        return hide_pages(data, group, row, [_count_leaves(field.type) for field in schema])
+    except (ValueError, IndexError, KeyError):
+        return unchanged
 
 
-def _empty_columns(group: pq.RowGroupMetaData) -> set[str]:
-    """Flat columns of nothing but nulls, by their statistics."""
-    columns = (group.column(index) for index in range(group.num_columns))
-    return {
-        column.path_in_schema
-        for column in columns
-        if "." not in column.path_in_schema
-        and column.is_stats_set
-        and column.statistics.null_count == group.num_rows
-    }
+def _count_leaves(kind: pa.DataType) -> int:
+    return sum(_count_leaves(kind.field(index).type) for index in range(kind.num_fields)) or 1
+
+
+def _read_row(file: pq.ParquetFile, group: int, row: int, schema: pa.Schema, begins: list[int]) -> pa.Table:
+    """Decode the columns no further than to the row, together where they begin together."""
+    together: dict[int, list[str]] = {}
+    for name, begin in zip(schema.names, begins, strict=True):
+        together.setdefault(begin, []).append(name)
+    found = {}
+    for begin, names in together.items():
+        batch = _read_one(file, group, row - begin, names)
+        found.update({name: batch[name] for name in names})
+    return pa.Table.from_arrays([found[field.name].cast(field.type) for field in schema], schema=schema)
+
+
+def _read_one(file: pq.ParquetFile, group: int, row: int, names: list[str]) -> pa.RecordBatch:
+    size = min(row + 1, _ROWS_AT_ONCE)
+    batches = file.iter_batches(size, row_groups=[group], columns=names, use_threads=False)
+    return next(islice(batches, row // size, None)).slice(row % size, 1)
