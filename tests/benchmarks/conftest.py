@@ -113,6 +113,7 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
     Console(width=110).print(table)
     if "scan_instructions" not in figures and (reason := reason_against()):
         Console(width=110).print(reason)
+    WORK.mkdir(exist_ok=True)
     (WORK / "ratios.json").write_text(json.dumps([dict(zip(_KEYS, row, strict=True)) for row in rows], indent=1) + "\n")
 
 
@@ -142,6 +143,23 @@ _TABLE = [
     ("cost per file, large job / small job", "cost_many", "cost_few", 1.0, "x CPU", "at most 1.1"),
     ("peak memory of a worker, small job", "memory_few", None, 2.0**-20, "MiB", "under 400"),
     ("peak memory of a worker, large job", "memory_many", None, 2.0**-20, "MiB", "under 400"),
+    *(
+        line
+        for layout, about in (("fresh", "80 parts"), ("compact", "2 parts"))
+        for key in ("present", "absent")
+        for line in (
+            (f"one row of 1,000,000 in {about}, key {key}", f"{layout}_{key}", None, 1e3, "ms CPU", ""),
+            (
+                "scan of the key column / one row",
+                f"{layout}_{key}_scan",
+                f"{layout}_{key}",
+                1.0,
+                "x CPU",
+                "at least 20",
+            ),
+            ("DuckDB, select * / one row", f"{layout}_{key}_duckdb", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
+        )
+    ),
 ]
 """what, figure, divided by (a figure), factor, unit, mark"""
 
