@@ -110,5 +110,5 @@ def merge_parts(paths: Sequence[Path], table: str, schema: pa.Schema) -> pa.Tabl
     coded = [name for name in text if name not in keys]
     rows = pa.concat_tables([pq.read_table(path, read_dictionary=coded, partitioning=None) for path in paths])
     rows = rows.unify_dictionaries().combine_chunks()
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys], null_placement="at_end")
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys])
     return rows.take(order)

@@ -102,7 +102,7 @@ class Staging:
                 continue
             changes = compare(to_read, known, [], Mode.INCREMENT, now)
             self._keep_rows(ledger, np.sort(changes.kept), known.num_rows)
-            to_read = changes.to_read.drop_columns("first_seen")
+            to_read = changes.to_read
         self.keep_only(self.ledgers())
         return to_read
 
