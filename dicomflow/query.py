@@ -21,6 +21,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.parts import read_schema
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.errors import DatasetError
 from dicomflow.schema.arrow import FORMAT_VERSION
@@ -143,7 +144,7 @@ class Dataset:
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]
-        return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
+        return pads.dataset([str(part) for part in parts], format="parquet", schema=read_schema(parts[0]))
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""

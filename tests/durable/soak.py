@@ -124,7 +124,9 @@ def look(dest: Path) -> str:
         return "assembling"
     if any((private / "staging").glob("files/*.parquet")):
         return "with tasks done"
-    return "published" if (private / "dataset.json").exists() and not (private / "lock").exists() else "at its beginning"
+    return (
+        "published" if (private / "dataset.json").exists() and not (private / "lock").exists() else "at its beginning"
+    )
 
 
 def read_tables(dest: Path) -> dict[str, pa.Table]:

@@ -123,7 +123,10 @@ class Durable(RuleBasedStateMachine):
         if not layout.private.is_dir():
             return
         with write_lock(layout):
-            for write_again in (lambda: dicomflow.extract(self.source, self.dest, **QUIET), lambda: dicomflow.compact(self.dest)):
+            for write_again in (
+                lambda: dicomflow.extract(self.source, self.dest, **QUIET),
+                lambda: dicomflow.compact(self.dest),
+            ):
                 with pytest.raises(DatasetError) as caught:
                     write_again()
                 assert isinstance(caught.value, DatasetLocked) or self.published is None
