@@ -193,7 +193,7 @@ def _below_unlisted(uris: pa.ChunkedArray, listed: pa.Table) -> Mask:
 
 
 def _keys(known: pa.Table, mask: Mask) -> pa.Table:
-    return known.select(["uri", "member"]).filter(pa.array(mask))
+    return pa.table({name: known[name] for name in ("uri", "member")}).filter(pa.array(mask))
 
 
 def _true(values: pa.ChunkedArray) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -200,7 +201,7 @@ def _pandas_table(dest: Path, table: str) -> Any:
 
 TestDurable = Durable.TestCase
 TestDurable.settings = settings(
-    max_examples=60,
+    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "30")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
