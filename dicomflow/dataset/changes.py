@@ -27,7 +27,7 @@ KNOWN_COLUMNS = ("uri", "member", "size", "mtime", "etag", "status", "code", "me
 
 _VERSION_COLUMNS = ("size", "mtime", "etag")
 _OUTCOME_COLUMNS = ("status", "code", "message")
-_WITH_ROW = pa.array([str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT)])
+_WITH_ROW = (str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT))
 
 Mask = npt.NDArray[np.bool_]
 
@@ -151,7 +151,7 @@ def _is_done(listed: pa.Table, before: pa.Table, mode: Mode, now: int) -> Mask:
         return np.zeros(listed.num_rows, bool)
     again = pc.is_in(before["status"], value_set=pa.array([str(Status.FAILED), str(Status.REMOVED)]))
     if mode is Mode.COLUMNS:
-        again = pc.or_(again, pc.is_in(before["status"], value_set=_WITH_ROW))
+        again = pc.or_(again, pc.is_in(before["status"], value_set=pa.array(_WITH_ROW)))
     return _same(listed, before, _VERSION_COLUMNS) & ~_true(again) & ~_read_too_early(before, now)
 
 

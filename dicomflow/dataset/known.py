@@ -25,7 +25,7 @@ from dicomflow.schema.arrow import files_schema
 Outcomes = dict[tuple[str, str | None], int]
 """(status, code) -> files."""
 
-_HAS_ROW = pa.array([str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT)])
+_HAS_ROW = (str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT))
 
 
 def read_known(ledger_parts: Sequence[Path]) -> pa.Table:
@@ -115,7 +115,7 @@ def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
     Raises:
         DatasetError: files that have a row were not listed by this run.
     """
-    with_row = known.filter(pc.is_in(known["status"], value_set=_HAS_ROW))
+    with_row = known.filter(pc.is_in(known["status"], value_set=pa.array(_HAS_ROW)))
     going = pa.concat_arrays([_flat(place_of(changes.replaced)), _flat(place_of(changes.removed))])
     staying = np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False))
     if staying:

@@ -27,7 +27,7 @@ from dicomflow.dataset.storage import write_json
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import DatasetError, Status
 
-_WITH_ROW = pa.array([str(Status.OK), str(Status.PARTIAL)])
+_WITH_ROW = (str(Status.OK), str(Status.PARTIAL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class Staging:
             rows = sum(pq.read_metadata(part).num_rows for part in self.instances([ledger]))
         except (OSError, pa.ArrowException):
             return None
-        return known if rows == pc.sum(pc.is_in(known["status"], value_set=_WITH_ROW)).as_py() else None
+        return known if rows == pc.sum(pc.is_in(known["status"], value_set=pa.array(_WITH_ROW))).as_py() else None
 
     def _keep_rows(self, ledger: Path, kept: np.ndarray, rows: int) -> None:
         """Write a task's parts again without the rows that hold no longer, under a new name, the ledger last."""
