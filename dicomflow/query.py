@@ -108,9 +108,13 @@ class Dataset:
         Args:
             columns: names to read; all by default.
             filters: as ``pyarrow.parquet.read_table`` takes them, such as ``[("Modality", "==", "CT")]``.
+
+        Raises:
+            DatasetError: a part cannot be read.
         """
         expression = None if filters is None else _to_expression(filters)
-        return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+        with reading(self.root):
+            return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pd.DataFrame:
         """``instances`` as a pandas DataFrame; arguments as for ``to_arrow``."""
@@ -219,7 +223,8 @@ class Dataset:
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]
-        return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
+        with reading(self.root):
+            return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""
