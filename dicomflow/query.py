@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from dicomflow.dataset.changes import below
 from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.lookup import find_row
-from dicomflow.dataset.published import find_published, reading
+from dicomflow.dataset.parts import explained, read_schema
+from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot
 from dicomflow.errors import Code, DatasetError, Status
 from dicomflow.uri import path_from_source
@@ -108,13 +109,9 @@ class Dataset:
         Args:
             columns: names to read; all by default.
             filters: as ``pyarrow.parquet.read_table`` takes them, such as ``[("Modality", "==", "CT")]``.
-
-        Raises:
-            DatasetError: a part cannot be read.
         """
         expression = None if filters is None else _to_expression(filters)
-        with reading(self.root):
-            return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+        return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pd.DataFrame:
         """``instances`` as a pandas DataFrame; arguments as for ``to_arrow``."""
@@ -122,7 +119,11 @@ class Dataset:
         return frame
 
     def to_dask(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> DaskFrame:
-        """``instances`` as a Dask DataFrame, one partition per row group; arguments as for ``to_arrow``."""
+        """``instances`` as a Dask DataFrame, one partition per row group; arguments as for ``to_arrow``.
+
+        Whole numbers are pandas' nullable ones: in plain pandas their type depends on whether one is missing, and partitions
+        would not agree.
+        """
         from dicomflow.compute import make_frame  # here, because it brings Dask
 
         table = self.instances
@@ -131,8 +132,7 @@ class Dataset:
         pieces = pieces or list(table.get_fragments())[:1]  # a frame has at least one partition, be it without rows
         names = table.schema.names if columns is None else list(columns)
         read = partial(_read_piece, schema=table.schema, columns=names, expression=expression)
-        empty = table.schema.empty_table().select(names).to_pandas()
-        return make_frame(read, pieces, empty)
+        return make_frame(read, pieces, _to_frame(table.schema.empty_table().select(names)))
 
     def get(self, uid: str) -> dict[str, Any] | None:
         """The row of ``instances`` with this SOP Instance UID, by column; None if there is none.  Scans nothing.
@@ -140,11 +140,8 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
-        with reading(self.root):
-            row: dict[str, Any] | None = next(
-                iter(find_row(self._parts["instances"], self.schema, uid).to_pylist()), None
-            )
-            return row
+        rows: list[dict[str, Any]] = find_row(self._parts["instances"], self.schema, uid).to_pylist()
+        return rows[0] if rows else None
 
     def get_files(self, uid: str) -> list[dict[str, Any]]:
         """Ledger rows of all files with this SOP Instance UID: that of the row, duplicates, conflicts, and removed ones.
@@ -152,7 +149,7 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
-        with reading(self.root):
+        with explained(self.root):
             found = self.files.to_table(filter=pc.field("SOPInstanceUID") == uid)
         order = {str(status): place for place, status in enumerate(Status)}
         return sorted(
@@ -191,7 +188,7 @@ class Dataset:
             use_threads=False,
         )
         folder = None if under is None else [path_from_source(under)]
-        with reading(self.root):
+        with explained(self.root):
             for batch in scanner.to_batches():
                 rows = pa.Table.from_batches([batch])
                 kept = rows if folder is None else rows.filter(pa.array(below(rows["uri"], folder)))
@@ -223,8 +220,7 @@ class Dataset:
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]
-        with reading(self.root):
-            return pads.dataset([str(part) for part in parts], format="parquet", schema=pq.read_schema(parts[0]))
+        return pads.dataset([str(part) for part in parts], format="parquet", schema=read_schema(parts[0]))
 
     def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""
@@ -253,7 +249,15 @@ def _read_piece(
     piece: pads.ParquetFileFragment, schema: pa.Schema, columns: list[str], expression: pc.Expression | None
 ) -> pd.DataFrame:
     """Runs where Dask computes."""
-    frame: pd.DataFrame = piece.to_table(schema=schema, columns=columns, filter=expression).to_pandas()
+    return _to_frame(piece.to_table(schema=schema, columns=columns, filter=expression))
+
+
+def _to_frame(table: pa.Table) -> pd.DataFrame:
+    """The same types whatever the values."""
+    import pandas as pd
+
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return frame
 
 

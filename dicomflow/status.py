@@ -15,14 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomflow.config import SourcesConfig
 from dicomflow.dataset.changes import Changes, Mode, compare, place_of
 from dicomflow.dataset.known import check_sources, count_outcomes, read_known
 from dicomflow.dataset.layout import TABLES, Layout, list_parts
 from dicomflow.dataset.lock import Owner, find_owner
-from dicomflow.dataset.published import find_published, reading
+from dicomflow.dataset.parts import count_rows
+from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, SourceError, Status
 from dicomflow.model import SOURCE_FILE_SCHEMA
@@ -153,9 +153,7 @@ def dataset_status(
     layout = Layout(Path(os.path.abspath(dest)))
     snapshot, parts = _find_published(layout)
     ledger = parts.get("files", [])
-    with reading(layout.root):
-        outcomes, removed = _count_files(ledger)
-        rerun = _compare(layout, snapshot, ledger, config, progress) if snapshot and listing else None
+    outcomes, removed = _count_files(ledger)
     return DatasetStatus(
         dest=str(layout.root),
         version=snapshot.version if snapshot else 0,
@@ -169,7 +167,7 @@ def dataset_status(
         writer=find_owner(layout),
         commit_pending=layout.commit_record.exists(),
         staged=_count_staged(layout),
-        rerun=rerun,
+        rerun=_compare(layout, snapshot, ledger, config, progress) if snapshot and listing else None,
     )
 
 
@@ -195,8 +193,7 @@ def _count_files(ledger: Sequence[Path]) -> tuple[tuple[tuple[str, str | None, i
     """Files by outcome, and how many are gone."""
     counts = count_outcomes(ledger)
     outcomes = sorted(((s, c, n) for (s, c), n in counts.items()), key=lambda row: (-row[2], row[0], row[1] or ""))
-    rows = sum(pq.read_metadata(part).num_rows for part in ledger)
-    return tuple(outcomes), rows - sum(counts.values())
+    return tuple(outcomes), count_rows(ledger) - sum(counts.values())
 
 
 def _read_runs(layout: Layout) -> Iterator[RunStatus]:
@@ -215,8 +212,8 @@ def _count_staged(layout: Layout) -> Staged | None:
     """Tasks whose ledger part is there, and whole."""
     tasks = files = 0
     for part in list_parts(layout.staging / "files"):
-        with contextlib.suppress(OSError, pa.ArrowException):
-            files += pq.read_metadata(part).num_rows
+        with contextlib.suppress(DatasetError):
+            files += count_rows([part])
             tasks += 1
     return Staged(tasks=tasks, files=files) if tasks else None
 

@@ -67,7 +67,7 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
     """Say what becomes of each listed file and each known one.
 
     Args:
-        listed: ``SOURCE_FILE_SCHEMA``; each (uri, member) once.
+        listed: ``SOURCE_FILE_SCHEMA``, and ``first_seen`` if it is known; each (uri, member) once.
         known: ``KNOWN_COLUMNS`` of the ledger; each (uri, member) once.
         sources: absolute paths that were listed: what is not below them is left alone.
         mode: what is read again.
@@ -93,9 +93,8 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
     vanished = gone & _true(known["size"].is_null())
     replaced = vanished.copy()
     replaced[at[is_known & ~same]] = True
-    first_seen = known["first_seen"].take(pa.array(at, mask=~is_known)) if known.num_rows else pa.nulls(len(at), _TIME)
     return Changes(
-        to_read=listed.append_column("first_seen", first_seen).filter(pa.array(~is_settled & ~same)),
+        to_read=_with_first_seen(listed, known, pa.array(at, mask=~is_known)).filter(pa.array(~is_settled & ~same)),
         settled=listed.filter(pa.array(is_settled & ~same)),
         replaced=_keys(known, replaced),
         removed=_keys(known, removed),
@@ -104,7 +103,11 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
     )
 
 
-_TIME = pa.timestamp("us")
+def _with_first_seen(listed: pa.Table, known: pa.Table, at: pa.Array) -> pa.Table:
+    if "first_seen" in listed.column_names:
+        return listed
+    nothing = pa.nulls(len(at), pa.timestamp("us"))
+    return listed.append_column("first_seen", known["first_seen"].take(at) if known.num_rows else nothing)
 
 
 def place_of(files: pa.Table) -> pa.Array | pa.ChunkedArray:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomflow.dataset.layout import TABLES
+from dicomflow.dataset.parts import read_part
 from dicomflow.dataset.rewrite import Rewriter
 from dicomflow.dataset.snapshot import PartInfo
 from dicomflow.dataset.transaction import Transaction
-from dicomflow.dataset.writer import DISTINCT_COLUMNS
+from dicomflow.dataset.writer import repeating_text
 from dicomflow.log import get_logger
 
 SORT_COLUMNS = {
@@ -106,9 +106,8 @@ def merge_parts(paths: Sequence[Path], table: str, schema: pa.Schema) -> pa.Tabl
     keys = [
         name for name in SORT_COLUMNS[table] if name in schema.names and not pa.types.is_list(schema.field(name).type)
     ]
-    text = [field.name for field in schema if pa.types.is_string(field.type) and field.name not in DISTINCT_COLUMNS]
-    coded = [name for name in text if name not in keys]
-    rows = pa.concat_tables([pq.read_table(path, read_dictionary=coded, partitioning=None) for path in paths])
+    coded = [name for name in repeating_text(schema) if name not in keys]
+    rows = pa.concat_tables([read_part(path, read_dictionary=coded) for path in paths])
     rows = rows.unify_dictionaries().combine_chunks()
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys], null_placement="at_end")
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys])
     return rows.take(order)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from dicomflow.dataset.parts import count_rows, read_part
 from dicomflow.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -251,11 +251,6 @@ def _may_repeat(ledger_parts: Sequence[Path]) -> bool:
     """Could a key occur twice?  A count in memory spares DuckDB's start where there are few enough keys to count."""
     if count_rows(ledger_parts) > COUNT_IN_MEMORY:
         return True
-    parts = [pq.read_table(part, columns=["SOPInstanceUID"])["SOPInstanceUID"] for part in ledger_parts]
+    parts = [read_part(part, ["SOPInstanceUID"])["SOPInstanceUID"] for part in ledger_parts]
     keys = pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.string())
     return bool(pc.count_distinct(keys).as_py() != len(keys) - keys.null_count)
-
-
-def count_rows(parts: Sequence[Path]) -> int:
-    """Rows of all these parts, by their footers."""
-    return sum(pq.read_metadata(part).num_rows for part in parts)

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mode, below, count_below, is_below, place_of
 from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.parts import read_part
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, Status
 from dicomflow.schema.arrow import files_schema
@@ -32,7 +32,7 @@ def read_known(ledger_parts: Sequence[Path]) -> pa.Table:
     """The columns of the ledger that a run compares with."""
     schema = pa.schema([files_schema().field(name) for name in KNOWN_COLUMNS])
     return pa.concat_tables(
-        [schema.empty_table(), *(pq.read_table(part, schema=schema) for part in ledger_parts)]
+        [schema.empty_table(), *(read_part(part, KNOWN_COLUMNS).cast(schema) for part in ledger_parts)]
     ).replace_schema_metadata(None)
 
 
@@ -46,7 +46,7 @@ def count_outcomes(ledger_parts: Sequence[Path], sources: Sequence[str] | None =
     counts: Counter[tuple[str, str | None]] = Counter()
     columns = ["status", "code", *(["uri"] if sources is not None else [])]
     for part in ledger_parts:
-        rows = pq.read_table(part, columns=columns)
+        rows = read_part(part, columns)
         if sources is not None:
             rows = rows.filter(pa.array(below(rows["uri"], sources)))
         for row in rows.group_by(["status", "code"]).aggregate([([], "count_all")]).to_pylist():

@@ -14,19 +14,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import xxhash
 
 from dicomflow.dataset.changes import place_of
 from dicomflow.dataset.commit import assemble
 from dicomflow.dataset.deduplicate import find_affected
 from dicomflow.dataset.layout import TABLES, Layout, list_parts
-from dicomflow.dataset.snapshot import PartInfo, Tables
+from dicomflow.dataset.parts import count_rows, describe_part, read_part
+from dicomflow.dataset.snapshot import Tables
 from dicomflow.dataset.staging import Schemas, Staging
-from dicomflow.dataset.writer import write_data_file
+from dicomflow.dataset.writer import repeating_text, write_data_file
 from dicomflow.errors import Status
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +78,7 @@ class Rewriter:
         if not edits and not plan.ledgers and not plan.settled.num_rows and plan.old["files"]:
             return
         for path, found in edits.items():
-            rows = pq.read_table(path, schema=self._schemas.files)
+            rows = read_part(Path(path)).cast(self._schemas.files)
             self.write(edit_ledger(rows, found, plan.removed_at), "files")
         self.write(plan.settled, "files")
         self.finish("files", [*old, *new])
@@ -113,9 +110,9 @@ class Rewriter:
 
     def _move_rows(self, part: Path, table: str, moves: pa.Table, count: int) -> set[str]:
         """Write a part again without the rows that go, and those that belong elsewhere there; the tables that got some."""
-        if pq.read_metadata(part).num_rows == count and moves["place"].null_count == moves.num_rows:
+        if count_rows([part]) == count and moves["place"].null_count == moves.num_rows:
             return set()
-        rows = pq.read_table(part, schema=self._schemas.instances)
+        rows = self._read_rows(part)
         sources = place_of(rows.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
         at = pc.index_in(sources, value_set=_combine(place_of(moves)))
         belongs = moves["place"].take(at)
@@ -123,6 +120,10 @@ class Rewriter:
         self.write(rows.filter(is_kept), table)
         others = {name for name in ("instances", "conflicts") if name != table}
         return {name for name in others if self.write(rows.filter(pc.fill_null(pc.equal(belongs, name), False)), name)}
+
+    def _read_rows(self, part: Path) -> pa.Table:
+        """Text that repeats stays dictionary-encoded: large parts are small in memory, and quickly written again."""
+        return read_part(part, read_dictionary=repeating_text(self._schemas.instances))
 
     # ---- parts ----
 
@@ -139,7 +140,7 @@ class Rewriter:
 
     def finish(self, table: str, parts: Sequence[Path]) -> None:
         """Add the parts that stay; a table without rows has one part, so that every reader finds it and its schema."""
-        held = [part for part in parts if pq.read_metadata(part).num_rows]
+        held = [part for part in parts if count_rows([part])]
         assemble(self._layout, table, held)
         if not list_parts(self._layout.next / table):
             self._write_part(self._schemas.of(table).empty_table(), table)
@@ -158,15 +159,6 @@ def edit_ledger(rows: pa.Table, edits: pa.Table, removed_at: int) -> pa.Table:
         rows.schema.get_field_index("last_seen"), "last_seen", pc.if_else(is_removed, seen, rows["last_seen"])
     )
     return rows.filter(rows["status"].is_valid())
-
-
-def describe_part(path: Path) -> PartInfo:
-    """Rows, bytes and digest of a part."""
-    digest = xxhash.xxh3_64()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return PartInfo(pq.read_metadata(path).num_rows, path.stat().st_size, digest.hexdigest())
 
 
 def _group(edits: pa.Table, name: str) -> dict[str, pa.Table]:

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import KNOWN_COLUMNS, Mode, compare, place_of
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.layout import Layout, list_parts
+from dicomflow.dataset.parts import count_rows, read_part
 from dicomflow.dataset.snapshot import read_json
 from dicomflow.dataset.storage import write_json
 from dicomflow.dataset.writer import write_data_file
@@ -102,16 +102,16 @@ class Staging:
                 continue
             changes = compare(to_read, known, [], Mode.INCREMENT, now)
             self._keep_rows(ledger, np.sort(changes.kept), known.num_rows)
-            to_read = changes.to_read.drop_columns("first_seen")
+            to_read = changes.to_read
         self.keep_only(self.ledgers())
         return to_read
 
     def _read_known(self, ledger: Path) -> pa.Table | None:
         """The ledger of a task; None if it or a part that belongs to it did not survive the crash."""
         try:
-            known = pq.read_table(ledger, columns=list(KNOWN_COLUMNS))
-            rows = sum(pq.read_metadata(part).num_rows for part in self.instances([ledger]))
-        except (OSError, pa.ArrowException):
+            known = read_part(ledger, KNOWN_COLUMNS)
+            rows = count_rows(self.instances([ledger]))
+        except DatasetError:
             return None
         return known if rows == pc.sum(pc.is_in(known["status"], value_set=pa.array(_WITH_ROW))).as_py() else None
 
@@ -121,10 +121,10 @@ class Staging:
             return
         parts = self.instances([ledger])
         if len(kept):
-            table = pq.read_table(ledger, schema=self._schemas.files).take(pa.array(kept))
+            table = read_part(ledger).cast(self._schemas.files).take(pa.array(kept))
             stem = f"{ledger.stem}r"
             for number, part in enumerate(parts):
-                found = pq.read_table(part, schema=self._schemas.instances)
+                found = read_part(part)
                 sources = place_of(found.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
                 self._write(
                     found.filter(pc.is_in(sources, value_set=_combine(place_of(table)))),

@@ -13,16 +13,16 @@ from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Changes, Mode
 from dicomflow.dataset.commit import discard, publish, redo
-from dicomflow.dataset.deduplicate import Verdicts, count_rows, deduplicate
+from dicomflow.dataset.deduplicate import Verdicts, deduplicate
 from dicomflow.dataset.known import check_columns, join_sources, last_listed, read_known
 from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
+from dicomflow.dataset.parts import count_rows, read_schema
 from dicomflow.dataset.rewrite import Plan, Rewriter
 from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
 from dicomflow.dataset.staging import Schemas, Staging
@@ -69,7 +69,7 @@ class Transaction:
         """
         redo(layout)
         _, parts = read_published(layout, FORMAT_VERSION)
-        return cls(layout, pq.read_schema(parts["instances"][0]), config, lock)
+        return cls(layout, read_schema(parts["instances"][0]), config, lock)
 
     @property
     def version(self) -> int:

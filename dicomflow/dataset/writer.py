@@ -25,6 +25,11 @@ DISTINCT_COLUMNS = frozenset({"SOPInstanceUID", "source_uri", "uri", "header_dig
 _KEY = "SOPInstanceUID"
 
 
+def repeating_text(schema: pa.Schema) -> list[str]:
+    """Text columns whose values repeat: worth a dictionary, in a file and in memory."""
+    return [field.name for field in schema if pa.types.is_string(field.type) and field.name not in DISTINCT_COLUMNS]
+
+
 def write_data_file(
     rows: pa.Table, schema: pa.Schema, table: str, folder: Path, name: str, config: DatasetConfig
 ) -> DataFile:

@@ -52,7 +52,9 @@ def schema_fingerprint(schema: pa.Schema) -> str:
     hashed = hashlib.sha256()
     for field in schema:
         paths = (field.metadata or {}).get(b"dicom.paths", b"")
-        hashed.update(f"{field.name}|{field.type}|{paths.decode()}\n".encode())
+        # Parquet calls the items of a list ``element``, Arrow ``item``
+        kind = str(field.type).replace("list<element: ", "list<item: ")
+        hashed.update(f"{field.name}|{kind}|{paths.decode()}\n".encode())
     return hashed.hexdigest()[:32]
 
 

@@ -15,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from dicomflow.config import SourcesConfig
@@ -160,14 +161,13 @@ class _Rows:
         self._batch_rows = batch_rows
         self._paths: list[str] = []
         self._sizes: list[int | None] = []
-        self._mtimes: list[int | None] = []
+        self._mtimes: list[int | None] = []  # nanoseconds
         self._outcomes: list[_Outcome | None] = []
 
     def add_entries(self, folder: str, entries: Entries, follow: bool) -> Iterator[_Folder]:
-        """Add what is no folder, yield the folders.  This loop is what listing costs: one stat, four appends."""
+        """Add what is no folder, yield the folders.  This loop is what listing costs: one stat, three appends."""
         prefix = folder if folder.endswith("/") else f"{folder}/"
-        add_path, add_size = self._paths.append, self._sizes.append
-        add_mtime, add_outcome = self._mtimes.append, self._outcomes.append
+        add_path, add_size, add_mtime = self._paths.append, self._sizes.append, self._mtimes.append
         is_file, is_folder = stat.S_ISREG, stat.S_ISDIR
         for entry in entries:
             try:
@@ -178,8 +178,7 @@ class _Rows:
             if is_file(found.st_mode):
                 add_path(prefix + entry.name)
                 add_size(found.st_size)
-                add_mtime(found.st_mtime_ns // 1000)
-                add_outcome(None)
+                add_mtime(found.st_mtime_ns)
             elif is_folder(found.st_mode):
                 path = prefix + entry.name
                 yield _Folder(path, _key_of(path, found))
@@ -194,7 +193,7 @@ class _Rows:
             self.add_outcome(path, _outcome_of_error(error))
             return
         outcome = None if stat.S_ISREG(found.st_mode) else _outcome_of_mode(found.st_mode)
-        self._add(path, found.st_size, found.st_mtime_ns // 1000, outcome)
+        self._add(path, found.st_size, found.st_mtime_ns, outcome)
 
     def add_outcome(self, path: str, outcome: _Outcome) -> None:
         """Add something that listing alone settles."""
@@ -211,12 +210,18 @@ class _Rows:
             yield self._take(len(self._paths))
 
     def _add(self, path: str, size: int | None, mtime: int | None, outcome: _Outcome | None) -> None:
+        self._fill_outcomes()
         self._paths.append(path)
         self._sizes.append(size)
         self._mtimes.append(mtime)
         self._outcomes.append(outcome)
 
+    def _fill_outcomes(self) -> None:
+        """None for the files that were added since."""
+        self._outcomes.extend([None] * (len(self._paths) - len(self._outcomes)))
+
     def _take(self, count: int) -> pa.RecordBatch:
+        self._fill_outcomes()
         paths, sizes = self._paths[:count], self._sizes[:count]
         mtimes, outcomes = self._mtimes[:count], self._outcomes[:count]
         del (self._paths[:count], self._sizes[:count], self._mtimes[:count], self._outcomes[:count])
@@ -243,8 +248,12 @@ def _uri_array(paths: list[str]) -> pa.Array:
 
 
 def _mtime_array(mtimes: list[int | None]) -> pa.Array:
-    held = [time if time is None or MIN_MTIME <= time <= MAX_MTIME else _clamp_mtime(time) for time in mtimes]
-    return pa.array(held, pa.timestamp("us"))
+    """Nanoseconds as microseconds, rounded down.  What 64 bits hold (the years 1677 to 2262) needs no clamping."""
+    try:
+        return pa.array(np.array(mtimes, np.int64) // 1000, pa.timestamp("us"))
+    except (OverflowError, TypeError):  # a time from the far future; a row without one
+        held = [None if time is None else _clamp_mtime(time // 1000) for time in mtimes]
+        return pa.array(held, pa.timestamp("us"))
 
 
 def _clamp_mtime(time: int) -> int:

@@ -19,7 +19,6 @@ from unittest.mock import patch
 
 from dicomflow.dataset import storage
 
-
 _link = os.link  # the disk's own doing is no change that a process makes
 
 

@@ -82,11 +82,19 @@ def test_size_and_mtime_are_those_of_the_file(tmp_path: Path) -> None:
     assert a["member"] is None and a["etag"] is None
 
 
+@pytest.mark.parametrize("nulls", [[], [None]])
 @pytest.mark.parametrize("time", [2**63 * 10**6, -(2**63) * 10**6, MAX_MTIME + 1, MIN_MTIME - 1, MAX_MTIME, MIN_MTIME])
-def test_absurd_times_are_clamped(time: int) -> None:
+def test_absurd_times_are_clamped(time: int, nulls: list[None]) -> None:
     """A time that no calendar holds becomes the first or last moment that Arrow and Python hold."""
     expected = datetime.max if time > 0 else datetime.min
-    assert _mtime_array([None, time]).to_pylist() == [None, expected]
+    assert _mtime_array([*nulls, time * 1000]).to_pylist() == [*nulls, expected]
+
+
+@given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)))
+def test_times_are_rounded_down(times: list[int | None]) -> None:
+    """Nanoseconds become microseconds, rounded down on both sides of 1970, with or without nulls."""
+    expected = [None if time is None else time // 1000 for time in times]
+    assert _mtime_array(times).cast(pa.int64()).to_pylist() == expected
 
 
 def test_name_that_is_not_utf8_is_listed_by_its_uri(tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""Whatever happens to the files, the process and the disk, in whatever order: the dataset is that of one undisturbed run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+import dicomflow
+from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.lock import write_lock
+from dicomflow.errors import DatasetError, DatasetLocked
+from tests.durable.disk import Crash, Disk, dying
+from tests.durable.model import Content, expect, read_with_duckdb, read_with_pandas, write
+
+NAMES = ["a", "b/c", "b/d", "e f", "g'[1]*"]
+QUIET = {
+    "columns": "minimal",
+    "compute__scheduler": "threads",
+    "compute__workers": 1,
+    "plan__files_per_task": 2,
+    "dataset__compact_above": 4,
+}
+
+contents = st.builds(
+    Content,
+    uid=st.sampled_from(["1.2", "1.3", "1.4"]),
+    text=st.sampled_from(["Doe^J", "Roe^R"]),
+    written=st.integers(0, 3),
+    fault=st.sampled_from(["", "", "", "", "partial", "garbage", "empty", "keyless"]),
+)
+
+
+class Durable(RuleBasedStateMachine):
+    """Files come, change and go; runs end, die or lose the disk's cache; another writer knocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="durable"))
+        self.source, self.dest = self.home / "source", self.home / "dest"
+        self.source.mkdir()
+        write(self.source / "first", Content("1.1", "Poe^E", 0))
+        self.files = {"first": Content("1.1", "Poe^E", 0)}
+        self.published: dict[str, Any] | None = None
+        self.known: set[str] = set()
+        self.versions: dict[tuple[str, int, int], bytes] = {}
+        self.coming: dict[str, Any] | None = None
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.home)
+
+    # ---- files ----
+
+    @rule(name=st.sampled_from(NAMES), content=contents)
+    def put(self, name: str, content: Content) -> None:
+        """A file is new, or changed; its size or its time tells it from all that were there under its name."""
+        data = self.versions.setdefault((name, content.written, len(content.data())), content.data())
+        if data == content.data():
+            self.files[name] = content
+            write(self.source / name, content)
+
+    @rule(name=st.sampled_from(NAMES))
+    def remove(self, name: str) -> None:
+        """A file goes."""
+        if self.files.pop(name, None):
+            (self.source / name).unlink()
+
+    @rule(name=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
+    def copy(self, name: str, other: str) -> None:
+        """A file is copied, with its time or not."""
+        if name in self.files and other not in self.files:
+            self.put(other, self.files[name])
+
+    # ---- runs ----
+
+    @rule(mode=st.sampled_from(["increment", "increment", "full"]))
+    def run(self, mode: str) -> None:
+        """It ends; what it did not read it says."""
+        self._expect_next()
+        summary = dicomflow.extract(self.source, self.dest, mode=mode, **QUIET)
+        assert summary.files == len(self.files) == summary.read + summary.unchanged + summary.resumed
+        self._take_over()
+
+    @rule(step=st.integers(1, 60), power=st.booleans(), mode=st.sampled_from(["increment", "increment", "full"]))
+    def die(self, step: int, power: bool, mode: str) -> None:
+        """The process dies at some change of the disk, and perhaps the power fails."""
+        self._expect_next()
+        self.dest.mkdir(exist_ok=True)
+        disk = Disk(self.dest, self.home / "shadow") if power else None
+        with dying(step, disk):
+            try:
+                dicomflow.extract(self.source, self.dest, mode=mode, **QUIET)
+            except Crash:
+                pass
+            else:
+                self._take_over()
+                return
+        if disk:
+            disk.cut_power()
+        self._forget_lock()
+        self._see_what_is_published()
+
+    @precondition(lambda self: self.published is not None)
+    @rule(step=st.integers(0, 25))
+    def compact(self, step: int) -> None:
+        """Rows do not change when parts are merged, or when that dies."""
+        with dying(step), contextlib.suppress(Crash):
+            dicomflow.compact(self.dest)
+        self._forget_lock()
+
+    @precondition(lambda self: self.dest.exists())
+    @rule()
+    def knock(self) -> None:
+        """A second writer is told who is first, and changes nothing."""
+        layout = Layout(self.dest)
+        if not layout.private.is_dir():
+            return
+        with write_lock(layout):
+            for write_again in (
+                lambda: dicomflow.extract(self.source, self.dest, **QUIET),
+                lambda: dicomflow.compact(self.dest),
+            ):
+                with pytest.raises(DatasetError) as caught:
+                    write_again()
+                assert isinstance(caught.value, DatasetLocked) or self.published is None
+
+    # ---- what must hold ----
+
+    @invariant()
+    def readers_see_the_dataset(self) -> None:
+        """At every moment: pandas, DuckDB and ``open_dataset`` see the last published version, whole."""
+        if self.published is None:
+            return
+        self._check(read_with_pandas(self.dest), "pandas")
+        self._check(read_with_duckdb(self.dest), "DuckDB")
+        dataset = dicomflow.open_dataset(self.dest)
+        rows = dataset.to_arrow(["source_uri", "SOPInstanceUID"]).to_pydict()
+        mine = dict(zip(rows["source_uri"], rows["SOPInstanceUID"], strict=True))
+        assert mine == {uri: uid for uri, (uid, _) in self.published["instances"].items()}
+
+    def _check(self, seen: dict[str, Any], reader: str) -> None:
+        assert seen == self.published, reader
+
+    # ---- the model ----
+
+    def _expect_next(self) -> None:
+        files = {str(self.source / name): content for name, content in self.files.items()}
+        self.coming = expect(files, self.known - set(files))
+
+    def _take_over(self) -> None:
+        self.published = self.coming
+        assert self.published is not None
+        self.known = set(self.published["files"])
+
+    def _forget_lock(self) -> None:
+        """This process lives on, so the lock of the dead one would stand."""
+        Layout(self.dest).lock.unlink(missing_ok=True)
+
+    def _see_what_is_published(self) -> None:
+        """The old version or the new one, by what ``open_dataset`` says; then readers must agree, table by table."""
+        layout = Layout(self.dest)
+        if not layout.is_dataset() and not layout.commit_record.exists():
+            assert self.published is None
+            return
+        self._finish_commit(layout)
+        if read_with_pandas(self.dest) == self.coming:
+            self._take_over()
+
+    def _finish_commit(self, layout: Layout) -> None:
+        """Before the commit is completed, each table is the old one or the new one; afterwards all are."""
+        if layout.commit_record.exists():
+            for table in ("instances", "conflicts", "files"):
+                if layout.table(table).exists():
+                    seen = _read_table(self.dest, table)
+                    olds = [] if self.published is None else [self.published[table]]
+                    assert seen in [*olds, self.coming[table]], table  # type: ignore[index]
+            dicomflow.compact(self.dest)  # whoever writes next completes it
+
+
+def _read_table(dest: Path, table: str) -> Any:
+    """One table, as plain pandas sees it."""
+    return _pandas_table(dest, table)
+
+
+def _pandas_table(dest: Path, table: str) -> Any:
+    import pandas as pd
+
+    if table == "files":
+        return dict(pd.read_parquet(dest / table, columns=["uri", "status"]).itertuples(index=False))
+    frame = pd.read_parquet(dest / table, columns=["source_uri", "SOPInstanceUID", "PatientName"])
+    return {uri: (uid, text) for uri, uid, text in frame.itertuples(index=False)}
+
+
+TestDurable = Durable.TestCase
+TestDurable.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
