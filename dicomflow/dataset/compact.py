@@ -108,6 +108,11 @@ def merge_parts(paths: Sequence[Path], table: str, schema: pa.Schema) -> pa.Tabl
     ]
     coded = [name for name in repeating_text(schema) if name not in keys]
     rows = pa.concat_tables([read_part(path, read_dictionary=coded) for path in paths])
-    rows = rows.unify_dictionaries().combine_chunks()
     order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys])
-    return rows.take(order)
+    columns = rows.unify_dictionaries().columns
+    del rows
+    taken = []
+    for index in range(len(columns)):  # one after the other, so that there are never two copies of all
+        column, columns[index] = columns[index], None
+        taken.append(column.combine_chunks().take(order))
+    return pa.Table.from_arrays(taken, names=schema.names)
