@@ -4,7 +4,8 @@ The map of the house (imports go downwards only)::
 
     cli          commands: parse, call one function, print
     pipeline     extract(): list, plan, run, publish
-    query        open_dataset(): Arrow, pandas, SQL on a dataset
+    query        open_dataset(): Arrow, pandas, Dask, SQL, one row, the ledger
+    status       dataset_status(): how a dataset is, what a re-run would do
     worker       scan_task(): one task, where the data is
     batch        header values -> typed, sorted RecordBatch
     compute      the Dask bag, local or distributed
@@ -18,8 +19,8 @@ The map of the house (imports go downwards only)::
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, add_columns, compact, read_headers, open_dataset, write_studies, Dataset, RunSummary, Config, load_config,
-    DicomflowError
+    extract, add_columns, compact, dataset_status, read_headers, open_dataset, write_studies, Dataset, DatasetStatus, RunSummary,
+    Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
+    from dicomflow.status import DatasetStatus, dataset_status
     from dicomflow.summary import RunSummary
     from dicomflow.synth import write_studies
 
@@ -42,11 +44,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "Dataset",
+    "DatasetStatus",
     "DicomflowError",
     "RunSummary",
     "__version__",
     "add_columns",
     "compact",
+    "dataset_status",
     "extract",
     "load_config",
     "open_dataset",
@@ -57,9 +61,11 @@ __all__ = [
 _HOMES = {
     "Config": "dicomflow.config",
     "Dataset": "dicomflow.query",
+    "DatasetStatus": "dicomflow.status",
     "RunSummary": "dicomflow.summary",
     "add_columns": "dicomflow.pipeline",
     "compact": "dicomflow.pipeline",
+    "dataset_status": "dicomflow.status",
     "extract": "dicomflow.pipeline",
     "load_config": "dicomflow.config",
     "open_dataset": "dicomflow.query",

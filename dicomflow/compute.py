@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 import dask
 import dask.bag
@@ -32,10 +32,14 @@ from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, describe
 
 if TYPE_CHECKING:
+    import dask.dataframe
+    import pandas as pd
     from distributed import Client, LocalCluster
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+DaskFrame: TypeAlias = "dask.dataframe.DataFrame"
 
 NO_WORKER_SECONDS = 120.0
 """So long a cluster may be without any worker."""
@@ -334,6 +338,20 @@ def _knock(address: str, timeout: float) -> None:
 
     with ThreadPoolExecutor(1) as pool:  # in a notebook, a loop is running in this thread
         pool.submit(asyncio.run, ask()).result()
+
+
+def make_frame(read: Callable[[Any], pd.DataFrame], pieces: Sequence[Any], empty: pd.DataFrame) -> DaskFrame:
+    """A Dask DataFrame with one partition for each of ``pieces``, read where it is computed.
+
+    Args:
+        read: a piece -> its rows; can be pickled.
+        pieces: at least one.
+        empty: no rows, with the columns and types of all partitions.
+    """
+    import dask.dataframe  # nothing else needs it
+
+    with dask.config.set({"dataframe.convert-string": False}):  # values are what pandas alone would have
+        return dask.dataframe.from_map(read, pieces, meta=empty, enforce_metadata=False, label="instances")
 
 
 def record_stages(seconds: dict[str, float]) -> None:

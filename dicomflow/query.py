@@ -6,11 +6,10 @@ One of the doors to DuckDB, which here sees the dataset's folder and nothing els
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,14 +19,19 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
+from dicomflow.dataset.changes import below
 from dicomflow.dataset.layout import TABLES, Layout
-from dicomflow.dataset.parts import read_schema
-from dicomflow.dataset.snapshot import Snapshot, read_published
-from dicomflow.errors import DatasetError
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.dataset.lookup import find_row
+from dicomflow.dataset.parts import explained, read_schema
+from dicomflow.dataset.published import find_published
+from dicomflow.dataset.snapshot import Snapshot
+from dicomflow.errors import Code, DatasetError, Status
+from dicomflow.uri import path_from_source
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dicomflow.compute import DaskFrame
 
 Filters: TypeAlias = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
 
@@ -42,8 +46,9 @@ _ABOUT_THE_QUERY = (
 )
 """Errors whose text speaks of the query alone, never of the data."""
 
+_NOT_OK = tuple(status for status in Status if status is not Status.OK)
 
-_TRIES, _PAUSE = 5, 0.05  # seconds
+_BATCH_ROWS = 16_384
 
 
 def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
@@ -57,13 +62,7 @@ def open_dataset(dest: str | os.PathLike[str]) -> Dataset:
     >>> dataset.sql("select Modality, count(*) as n from instances group by 1").to_pandas()   # doctest: +SKIP
     """
     layout = Layout(Path(os.path.abspath(dest)))
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(DatasetError):
-            return Dataset(layout.root, *read_published(layout, FORMAT_VERSION))
-        if not layout.is_dataset():
-            break
-        time.sleep(_PAUSE)  # tables change places at this moment
-    return Dataset(layout.root, *read_published(layout, FORMAT_VERSION))
+    return Dataset(layout.root, *find_published(layout))
 
 
 class Dataset:
@@ -119,6 +118,83 @@ class Dataset:
         frame: pd.DataFrame = self.to_arrow(columns, filters).to_pandas()
         return frame
 
+    def to_dask(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> DaskFrame:
+        """``instances`` as a Dask DataFrame, one partition per row group; arguments as for ``to_arrow``.
+
+        Whole numbers are pandas' nullable ones: in plain pandas their type depends on whether one is missing, and partitions
+        would not agree.
+        """
+        from dicomflow.compute import make_frame  # here, because it brings Dask
+
+        table = self.instances
+        expression = None if filters is None else _to_expression(filters)
+        pieces = [piece for part in table.get_fragments(expression) for piece in part.split_by_row_group(expression)]
+        pieces = pieces or list(table.get_fragments())[:1]  # a frame has at least one partition, be it without rows
+        names = table.schema.names if columns is None else list(columns)
+        read = partial(_read_piece, schema=table.schema, columns=names, expression=expression)
+        return make_frame(read, pieces, _to_frame(table.schema.empty_table().select(names)))
+
+    def get(self, uid: str) -> dict[str, Any] | None:
+        """The row of ``instances`` with this SOP Instance UID, by column; None if there is none.  Scans nothing.
+
+        Raises:
+            DatasetError: a part cannot be read.
+        """
+        rows: list[dict[str, Any]] = find_row(self._parts["instances"], self.schema, uid).to_pylist()
+        return rows[0] if rows else None
+
+    def get_files(self, uid: str) -> list[dict[str, Any]]:
+        """Ledger rows of all files with this SOP Instance UID: that of the row, duplicates, conflicts, and removed ones.
+
+        Raises:
+            DatasetError: a part cannot be read.
+        """
+        with explained(self.root):
+            found = self.files.to_table(filter=pc.field("SOPInstanceUID") == uid)
+        order = {str(status): place for place, status in enumerate(Status)}
+        return sorted(
+            found.to_pylist(), key=lambda row: (order.get(row["status"], 99), row["uri"], row["member"] or "")
+        )
+
+    def iter_files(
+        self,
+        statuses: Sequence[Status | str] = (),
+        codes: Sequence[Code | str] = (),
+        under: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The ledger, a batch at a time.
+
+        Args:
+            statuses: of these alone; all but ``ok`` if empty.
+            codes: of these alone; all if empty.
+            under: only what this folder holds, or this file.
+            columns: in this order; all by default.
+
+        Raises:
+            DatasetError: a part cannot be read.
+        """
+        wanted = pc.is_in(pc.field("status"), pa.array(map(str, statuses or _NOT_OK), pa.string()))
+        if codes:
+            wanted &= pc.is_in(pc.field("code"), pa.array(map(str, codes), pa.string()))
+        table = self.files
+        names = table.schema.names if columns is None else list(columns)
+        scanner = table.scanner(
+            list({*names, "uri"}),
+            filter=wanted,
+            batch_size=_BATCH_ROWS,
+            batch_readahead=1,
+            fragment_readahead=1,
+            use_threads=False,
+        )
+        folder = None if under is None else [path_from_source(under)]
+        with explained(self.root):
+            for batch in scanner.to_batches():
+                rows = pa.Table.from_batches([batch])
+                kept = rows if folder is None else rows.filter(pa.array(below(rows["uri"], folder)))
+                if kept.num_rows:
+                    yield kept.select(names)
+
     def sql(self, query: str) -> pa.Table:
         """Ask DuckDB about the views ``instances``, ``files`` and ``conflicts``; nothing outside can be reached.
 
@@ -167,6 +243,22 @@ def _check_reads_only(connection: duckdb.DuckDBPyConnection, query: str) -> None
     statements = connection.extract_statements(query)
     if len(statements) != 1 or statements[0].type not in _READING:
         raise DatasetError("a dataset is only read: give one query, such as SELECT ... FROM instances")
+
+
+def _read_piece(
+    piece: pads.ParquetFileFragment, schema: pa.Schema, columns: list[str], expression: pc.Expression | None
+) -> pd.DataFrame:
+    """Runs where Dask computes."""
+    return _to_frame(piece.to_table(schema=schema, columns=columns, filter=expression))
+
+
+def _to_frame(table: pa.Table) -> pd.DataFrame:
+    """The same types whatever the values."""
+    import pandas as pd
+
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return frame
 
 
 def _quote_all(texts: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ configuration; nothing of how a run goes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,19 +13,18 @@ from typing import TypedDict, Unpack
 
 import click
 
+from dicomflow.cli.ending import judge, say_what_is_left
 from dicomflow.cli.interrupt import leave_on_interrupt
 from dicomflow.cli.options import parse_share
 from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
-from dicomflow.cli.session import TOO_MANY_FAILED, Session, print_message
+from dicomflow.cli.session import Session
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Mode
-from dicomflow.dataset.layout import Layout
 from dicomflow.log import LEVELS, configure_logging, get_logger
 from dicomflow.pipeline import extract
 from dicomflow.report.summary import render_summary
-from dicomflow.report.text import format_share
 from dicomflow.summary import RunSummary
 
 _QUIET_LEVELS = frozenset({"warning", "error", "critical"})
@@ -129,19 +127,8 @@ def run_extract(
 ) -> RunSummary:
     """``extract`` with somebody who watches, and who may press Ctrl-C."""
     watcher = make_watcher(quiet=quiet, plain=plain)
-    with leave_on_interrupt(partial(_say_what_is_left, dest)), watcher:
+    with leave_on_interrupt(partial(say_what_is_left, dest)), watcher:
         return extract(list(sources), dest, config=config, progress=watcher, mode=mode)
-
-
-def judge(summary: RunSummary, config: Config) -> int:
-    """The exit code of a run that was done."""
-    if config.max_failed is None or summary.failed_share <= config.max_failed:
-        return 0
-    print_message(
-        f"{summary.failed:,} of {summary.files:,} files failed ({format_share(summary.failed_share)}), "
-        f"more than --max-failed {format_share(config.max_failed)} allows"
-    )
-    return TOO_MANY_FAILED
 
 
 def _overrides(options: Options) -> dict[str, object]:
@@ -164,12 +151,3 @@ def _is_chatty(level: str) -> bool:
 def _log_exception(error: BaseException) -> None:
     """Types and places of the exception and its causes; the log leaves out what strangers' exceptions say."""
     get_logger("cli").error("unexpected_exception", exc_info=error)
-
-
-def _say_what_is_left(dest: str) -> str:
-    layout = Layout(Path(os.path.abspath(dest)))
-    if layout.commit_record.exists():
-        return f"stopped while publishing; run the same command again to complete {dest}"
-    if layout.is_dataset():
-        return f"stopped; the dataset {dest} is as it was before; the same command goes on from here"
-    return f"stopped; nothing was published in {dest}; the same command goes on from here"

@@ -29,6 +29,11 @@ COMMANDS = MappingProxyType(
     {
         "extract": _Entry("dicomflow.cli.extract", "Read the headers of DICOM files into a Parquet dataset."),
         "show": _Entry("dicomflow.cli.show", "Show the header of one file."),
+        "status": _Entry("dicomflow.cli.status", "Say how a dataset is, and what a re-run would do."),
+        "files": _Entry("dicomflow.cli.files", "List the files that did not end well, and why."),
+        "get": _Entry("dicomflow.cli.get", "Look up one instance by its SOP Instance UID."),
+        "add-columns": _Entry("dicomflow.cli.add_columns", "Give a dataset other columns."),
+        "compact": _Entry("dicomflow.cli.compact", "Merge the small parts of a dataset into large ones."),
         "synth": _Entry("dicomflow.cli.synth", "Write synthetic studies, to try things out."),
         "demo": _Entry("dicomflow.cli.demo", "Synthetic studies, a dataset of them, a first query: in a minute."),
     }

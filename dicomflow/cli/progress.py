@@ -22,7 +22,8 @@ from dicomflow.summary import Totals
 LINE_SECONDS = 10.0
 _REFRESH_PER_SECOND = 5
 
-_VERBS = {"list": "listing", "plan": "planning", "scan": "reading", "publish": "publishing"}
+_VERBS = {"list": "listing", "plan": "planning", "scan": "reading", "publish": "publishing", "compact": "merging"}
+"""Stage, or its first word, the others being what it is at."""
 
 
 class Watcher(Protocol):
@@ -69,6 +70,8 @@ class Pace:
         """``12,000 of 100,000 files, 24,113 files/s, 4 s left, 3 failed``."""
         if stage == "list":
             return f"{totals.listed:,} files"
+        if " " in stage:
+            return stage.partition(" ")[2]
         parts = [f"{totals.done:,} of {totals.to_read:,} files"]
         elapsed = time.monotonic() - self._start if self._start is not None else 0.0
         if stage == "scan" and totals.done and elapsed > 0:
@@ -76,6 +79,10 @@ class Pace:
             parts += [f"{rate:,.0f} files/s", f"{format_seconds(max(totals.to_read - totals.done, 0) / rate)} left"]
         failed = sum(count for (status, _), count in totals.counts.items() if status == Status.FAILED)
         return ", ".join([*parts, f"{failed:,} failed"] if failed else parts)
+
+
+def _verb(stage: str) -> str:
+    return _VERBS.get(stage.partition(" ")[0], stage)
 
 
 class Silent:
@@ -133,7 +140,7 @@ class Lines(Silent):
         while not self._over.wait(self._every):
             if self.stage:
                 detail = self._pace.describe(self.stage, self._totals)
-                self._print(f"{_VERBS.get(self.stage, self.stage)}: {detail}")
+                self._print(f"{_verb(self.stage)}: {detail}")
 
     def _print(self, line: str) -> None:
         self._console.print(Text(f"dicomflow: {line}"), soft_wrap=True)
@@ -168,7 +175,7 @@ class Bar(Silent):
             self._task = self._progress.add_task("", total=None, detail="")
         self._progress.update(
             self._task,
-            description=f"{_VERBS.get(stage, stage):<10}",
+            description=f"{_verb(stage):<10}",
             total=totals.to_read if stage in ("scan", "publish") else None,
             completed=totals.to_read if stage == "publish" else totals.done,
             detail=self._pace.describe(stage, totals),

@@ -13,6 +13,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,37 @@ class WriteLock:
         owner = _read_owner(self._path)
         if owner is None or owner.get("token") != self._token:
             raise CommitFailed(f"{self._path}: was taken away from this run; nothing was published; run again")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who holds the lock, as far as they could say it; ``alive`` is None where that cannot be seen from here."""
+
+    host: str | None
+    pid: int | None
+    since: str | None
+    alive: bool | None
+
+
+def find_owner(layout: Layout) -> Owner | None:
+    """Who holds the lock of a dataset, dead or alive; None if nobody does.
+
+    Raises:
+        DatasetError: the lock cannot be read.
+    """
+    try:
+        owner = _read_owner(layout.lock)
+    except OSError as error:
+        raise DatasetError(f"{layout.lock}: cannot be read: {describe(error)}") from None
+    if owner is None:
+        return None
+    host, pid, since = (owner.get(name) for name in ("host", "pid", "since"))
+    return Owner(
+        host=host if isinstance(host, str) else None,
+        pid=pid if isinstance(pid, int) else None,
+        since=since if isinstance(since, str) else None,
+        alive=bool(owner) and _is_alive(owner) if host == socket.gethostname() or not owner else None,
+    )
 
 
 @contextlib.contextmanager

@@ -140,7 +140,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """
     try:
         loaded = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, RecursionError) as error:
         reason = describe(error) if isinstance(error, OSError) else "not valid JSON"

@@ -5,7 +5,7 @@ In: a RunSummary.  Out: what ``rich`` can print.  Knows the words of the ledger;
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -20,7 +20,7 @@ from dicomflow.report.text import (
 )
 from dicomflow.summary import RunSummary
 
-_STYLES = {
+STATUS_STYLES: Mapping[str, str] = {
     Status.OK: "green",
     Status.PARTIAL: "yellow",
     Status.CONFLICT: "yellow",
@@ -34,7 +34,7 @@ def render_summary(summary: RunSummary) -> RenderableType:
     """What was read, how each file ended, where the dataset is, and what to do next."""
     parts: list[RenderableType] = [_headline(summary)]
     if summary.files:
-        parts += ["", _outcomes_table(summary)]
+        parts += ["", render_outcomes(summary.outcomes)]
     parts += ["", render_facts(_facts(summary)), "", render_facts(_next_steps(summary))]
     return Group(*parts)
 
@@ -54,15 +54,17 @@ def _headline(summary: RunSummary) -> Text:
     )
 
 
-def _outcomes_table(summary: RunSummary) -> Table:
+def render_outcomes(outcomes: Sequence[tuple[str, str | None, int]]) -> Table:
+    """How files ended: (status, code, files), with their share."""
+    all_files = sum(files for _, _, files in outcomes)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim", show_edge=False)
     for name in ("outcome", "code"):
         table.add_column(name, no_wrap=True)
     table.add_column("files", justify="right")
     table.add_column("share", justify="right")
-    for status, code, files in summary.outcomes:
-        style = _STYLES.get(Status(status), "")
-        table.add_row(Text(status, style), code or "", f"{files:,}", format_share(files / summary.files))
+    for status, code, files in outcomes:
+        style = STATUS_STYLES.get(status, "")
+        table.add_row(Text(status, style), code or "", f"{files:,}", format_share(files / all_files))
     return table
 
 

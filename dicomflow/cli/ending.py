@@ -1,0 +1,36 @@
+"""How a run ends on the command line: its exit code, and what is said after Ctrl-C.
+
+In: a summary and the settings, or DEST.  Out: an exit code, a line.  Knows no command, and nothing that brings Dask.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dicomflow.cli.session import TOO_MANY_FAILED, print_message
+from dicomflow.config import Config
+from dicomflow.dataset.layout import Layout
+from dicomflow.report.text import format_share
+from dicomflow.summary import RunSummary
+
+
+def judge(summary: RunSummary, config: Config) -> int:
+    """The exit code of a run that was done."""
+    if config.max_failed is None or summary.failed_share <= config.max_failed:
+        return 0
+    print_message(
+        f"{summary.failed:,} of {summary.files:,} files failed ({format_share(summary.failed_share)}), "
+        f"more than --max-failed {format_share(config.max_failed)} allows"
+    )
+    return TOO_MANY_FAILED
+
+
+def say_what_is_left(dest: str) -> str:
+    """The farewell after Ctrl-C."""
+    layout = Layout(Path(os.path.abspath(dest)))
+    if layout.commit_record.exists():
+        return f"stopped while publishing; run the same command again to complete {dest}"
+    if layout.is_dataset():
+        return f"stopped; the dataset {dest} is as it was before; the same command goes on from here"
+    return f"stopped; nothing was published in {dest}; the same command goes on from here"
