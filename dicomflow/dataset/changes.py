@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.errors import Status
-from dicomflow.uri import uri_from_path
+from dicomflow.uri import path_from_uri, uri_from_path
 
 KNOWN_COLUMNS = ("uri", "member", "size", "mtime", "etag", "status", "code", "message", "first_seen", "last_seen")
 """Columns of the ledger that are needed to compare."""
@@ -186,10 +186,7 @@ def below(uris: pa.ChunkedArray, sources: Sequence[str]) -> Mask:
 def _below_unlisted(uris: pa.ChunkedArray, listed: pa.Table) -> Mask:
     """Files in folders that could not be listed: nobody knows whether they are still there."""
     failed = listed.filter(pc.equal(listed["status"], str(Status.FAILED)))["uri"].to_pylist()
-    found = np.zeros(len(uris), bool)
-    for uri in failed:
-        found |= _true(pc.starts_with(uris, uri.rstrip("/") + "/"))
-    return found
+    return below(uris, [path_from_uri(uri) for uri in failed])
 
 
 def _keys(known: pa.Table, mask: Mask) -> pa.Table:

@@ -91,4 +91,7 @@ def list_parts(folder: Path) -> list[Path]:
     >>> list_parts(Path("/no/such/folder"))
     []
     """
-    return sorted(folder.glob("*.parquet"))
+    try:
+        return sorted(folder.glob("*.parquet"))
+    except FileNotFoundError:  # it was there a moment ago
+        return []

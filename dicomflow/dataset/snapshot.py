@@ -29,6 +29,16 @@ class PartInfo(NamedTuple):
 Tables = dict[str, dict[str, PartInfo]]
 """Table -> name of a part -> what is known of it."""
 
+_KINDS = {
+    "format": str,
+    "version": int,
+    "profile": str,
+    "schema": str,
+    "sources": list,
+    "dicomflow": str,
+    "last_run": str,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -60,12 +70,9 @@ class Snapshot:
             DatasetError: it is no description of a dataset.
         """
         try:
-            tables = {
-                table: {str(name): PartInfo(*map(_typed, parts[name], (int, int, str))) for name in parts}
-                for table, parts in ((table, dict(found["tables"][table])) for table in TABLES)
-            }
-            plain = {name: found[name] for name in cls.__dataclass_fields__ if name != "tables"}
-            _typed(plain["version"], int), _typed(plain["last_run"], str), _typed(plain["sources"], list)
+            plain = {name: _typed(found[name], kind) for name, kind in _KINDS.items()}
+            plain["sources"] = [_typed(source, str) for source in plain["sources"]]
+            tables = {table: _read_parts(found["tables"][table]) for table in TABLES}
         except (KeyError, TypeError, ValueError):
             raise DatasetError(f"{path}: is not the description of a dataset; extract into a new folder") from None
         for name in (plain["last_run"], *(name for parts in tables.values() for name in parts)):
@@ -102,13 +109,18 @@ def read_published(layout: Layout, format_version: str) -> tuple[Snapshot, dict[
     Raises:
         DatasetError: there is none, or a part is not where it should be.
     """
-    record = read_json(layout.commit_record)
-    found = record.get("description") if record is not None else read_json(layout.description)
-    if not isinstance(found, dict):
+    record, path = read_json(layout.commit_record), layout.commit_record
+    if record is None:
+        found, path = read_json(layout.description), layout.description
+    else:
+        found = record.get("description")
+        if not isinstance(found, dict):
+            raise DatasetError(f"{path}: not a commit record")
+    if found is None:
         raise DatasetError(
             f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
         )
-    snapshot = _check_format(found, layout.description, format_version)
+    snapshot = _check_format(found, path, format_version)
     return snapshot, {table: _find_parts(layout, table, set(snapshot.tables[table])) for table in TABLES}
 
 
@@ -122,12 +134,14 @@ def _check_format(found: Mapping[str, Any], path: Path, format_version: str) -> 
 
 
 def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
-    for folder in (layout.table(table), layout.next / table):
-        if names <= {part.name for part in list_parts(folder)}:
+    lost = []
+    for folder in (layout.table(table), layout.next / table):  # they may change places between the two looks
+        missing = names - {part.name for part in list_parts(folder)}
+        if not missing:
             return [folder / name for name in sorted(names)]
-    lost = min(names - {part.name for part in layout.parts(table)})
+        lost.append(min(missing))
     raise DatasetError(
-        f"{layout.table(table) / lost}: is not there; if a run is publishing, try again; else restore it, or extract with "
+        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else restore it, or extract with "
         "--full"
     )
 
@@ -153,6 +167,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def is_file_name(name: object) -> bool:
     """Whether this names a file in a folder, and nothing elsewhere."""
     return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _read_parts(found: Any) -> dict[str, PartInfo]:
+    """A table has one part at least, so that its readers find the schema."""
+    parts = {name: _read_part(*about) for name, about in _typed(found, dict).items()}
+    if not parts:
+        raise ValueError("no parts")
+    return parts
+
+
+def _read_part(rows: Any, size: Any, digest: Any) -> PartInfo:
+    if _typed(rows, int) < 0 or _typed(size, int) < 0:
+        raise ValueError("less than nothing")
+    return PartInfo(rows, size, _typed(digest, str))
 
 
 def _typed(value: Any, kind: type) -> Any:

@@ -9,6 +9,8 @@ task is done.  Names are those of one attempt, so that an attempt which was give
 
 from __future__ import annotations
 
+import uuid
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,34 +97,33 @@ class Staging:
             to_read: SourceFiles, with ``first_seen``.
             now: when they were listed, in microseconds since the epoch.
         """
-        for ledger in self.ledgers():
-            known = self._read_known(ledger)
-            if known is None:
-                ledger.unlink()
-                continue
-            changes = compare(to_read, known, [], Mode.INCREMENT, now)
-            self._keep_rows(ledger, np.sort(changes.kept), known.num_rows)
-            to_read = changes.to_read
-        self.keep_only(self.ledgers())
-        return to_read
+        parts = self._parts_by_task()
+        read = ((ledger, _read_known(ledger, parts[ledger.stem])) for ledger in self.ledgers())
+        known = {ledger: found for ledger, found in read if found is not None}
+        self.keep_only(known)
+        if not known:
+            return to_read
+        rows = pa.concat_tables(known.values())
+        changes = compare(to_read, rows, [], Mode.INCREMENT, now)
+        kept, start = np.sort(changes.kept), 0
+        for ledger, found in known.items():
+            first, last = np.searchsorted(kept, (start, start + found.num_rows))
+            if last - first < found.num_rows:
+                self._keep_rows(ledger, parts[ledger.stem], kept[first:last] - start)
+            start += found.num_rows
+        return changes.to_read
 
-    def _read_known(self, ledger: Path) -> pa.Table | None:
-        """The ledger of a task; None if it or a part that belongs to it did not survive the crash."""
-        try:
-            known = read_part(ledger, KNOWN_COLUMNS)
-            rows = count_rows(self.instances([ledger]))
-        except DatasetError:
-            return None
-        return known if rows == pc.sum(pc.is_in(known["status"], value_set=pa.array(_WITH_ROW))).as_py() else None
+    def _parts_by_task(self) -> defaultdict[str, list[Path]]:
+        parts: defaultdict[str, list[Path]] = defaultdict(list)
+        for part in list_parts(self._layout.staging / "instances"):
+            parts[part.stem.rpartition("-")[0]].append(part)
+        return parts
 
-    def _keep_rows(self, ledger: Path, kept: np.ndarray, rows: int) -> None:
+    def _keep_rows(self, ledger: Path, parts: list[Path], kept: np.ndarray) -> None:
         """Write a task's parts again without the rows that hold no longer, under a new name, the ledger last."""
-        if len(kept) == rows:
-            return
-        parts = self.instances([ledger])
         if len(kept):
             table = read_part(ledger).cast(self._schemas.files).take(pa.array(kept))
-            stem = f"{ledger.stem}r"
+            stem = f"{ledger.stem.partition('-')[0]}-{uuid.uuid4().hex[:8]}"
             for number, part in enumerate(parts):
                 found = read_part(part)
                 sources = place_of(found.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
@@ -140,6 +141,16 @@ class Staging:
             write_data_file(
                 rows, self._schemas.of(table), table, self._layout.staging, f"{stem}.parquet", self._schemas.config
             )
+
+
+def _read_known(ledger: Path, parts: list[Path]) -> pa.Table | None:
+    """The ledger of a task; None if it or a part that belongs to it did not survive the crash."""
+    try:
+        known = read_part(ledger, KNOWN_COLUMNS)
+        rows = count_rows(parts)
+    except DatasetError:
+        return None
+    return known if rows == pc.sum(pc.is_in(known["status"], value_set=pa.array(_WITH_ROW))).as_py() else None
 
 
 def _combine(values: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -38,7 +38,7 @@ def instances() -> pa.Schema:
 
 @pytest.fixture(scope="session")
 def files() -> pa.Schema:
-    return files_schema(PROFILE)
+    return files_schema()
 
 
 @pytest.fixture
