@@ -10,11 +10,13 @@ FILES ?= 10000
 MANY ?= 100000
 RUNS ?= 2000000
 JOBS ?= 2
+KILLS ?= 200
+ROWS ?= 10000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -50,6 +52,12 @@ instructions: $(VENV)/.installed ## scanner and interner in machine instructions
 
 fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)
+
+soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about a quarter of an hour)
+	$(BIN)/python -m tests.durable.soak --kills $(KILLS)
+
+scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounded memory (ROWS=10000000; about twenty minutes)
+	$(BIN)/python -m tests.durable.scale --rows $(ROWS)
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py

@@ -114,8 +114,10 @@ class _Run:
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
             transaction = Transaction(self.layout, instances_schema(self.profile), self.config.dataset, lock)
-            transaction.check(self.mode)
+            transaction.check(self.mode, self.config.columns)
             self.fingerprint = transaction.fingerprint
+            if self.mode is Mode.COLUMNS and transaction.has_columns:
+                self.mode = Mode.INCREMENT
             return self._run_stages(transaction)
 
     def _run_stages(self, transaction: Transaction) -> RunSummary:
@@ -154,7 +156,7 @@ class _Run:
         known, paths = transaction.read_known(), self._paths()
         check_sources(known, listed, paths)
         changes = compare(listed, known, paths, self.mode, self.started)
-        if transaction.before is not None and transaction.before.schema != transaction.fingerprint:
+        if not transaction.has_columns:
             check_replaced(known, changes, self.layout.root)
         transaction.staging.open(self._job())
         to_read = transaction.staging.adopt(changes.to_read, self.started)

@@ -109,9 +109,17 @@ class Dataset:
         Args:
             columns: names to read; all by default.
             filters: as ``pyarrow.parquet.read_table`` takes them, such as ``[("Modality", "==", "CT")]``.
+
+        Raises:
+            DatasetError: a later run has replaced parts.
         """
         expression = None if filters is None else _to_expression(filters)
-        return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+        try:
+            return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{self.root}: version {self.version} is no longer whole, a later run replaced parts of it; open it again"
+            ) from None
 
     def to_pandas(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pd.DataFrame:
         """``instances`` as a pandas DataFrame; arguments as for ``to_arrow``."""

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dicomflow.dataset.known import COMPACT
 from dicomflow.dataset.layout import TABLES
 from dicomflow.dataset.parts import read_part
 from dicomflow.dataset.rewrite import Rewriter
@@ -74,7 +75,7 @@ def compact_parts(
             if done is not None:
                 done(table, rows)
         rewriter.finish(table, [part for part in transaction.old_parts(table) if part.name not in merged])
-    transaction.publish(rewriter, before.sources, {**run, "mode": "compact"})
+    transaction.publish(rewriter, before.sources, {**run, "mode": COMPACT})
     _log.info("compacted", version=transaction.version)
     return True
 

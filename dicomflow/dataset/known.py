@@ -25,6 +25,9 @@ from dicomflow.schema.arrow import files_schema
 Outcomes = dict[tuple[str, str | None], int]
 """(status, code) -> files."""
 
+COMPACT = "compact"
+"""The mode, in the records, of a run that lists nothing."""
+
 _HAS_ROW = (str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT))
 
 
@@ -65,11 +68,17 @@ def join_sources(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def last_listed(layout: Layout) -> int | None:
-    """When the last run began, in microseconds since the epoch: what is gone now was there then."""
-    records = sorted(layout.runs.glob("*.json"))
-    found = (read_json(records[-1]) or {}).get("started") if records else None
+    """When the last run that listed files began, in microseconds since the epoch: what is gone now was there then."""
+    for path in sorted(layout.runs.glob("*.json"), key=lambda path: path.stem, reverse=True):
+        record = read_json(path) or {}
+        if record.get("mode") != COMPACT:
+            return _microseconds(str(record.get("started")))
+    return None
+
+
+def _microseconds(text: str) -> int | None:
     try:
-        return None if found is None else int(datetime.fromisoformat(str(found)).timestamp() * 1_000_000)
+        return int(datetime.fromisoformat(text).timestamp() * 1_000_000)
     except ValueError:
         return None
 
@@ -77,7 +86,7 @@ def last_listed(layout: Layout) -> int | None:
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
-def check_columns(snapshot: Snapshot | None, profile: str, schema: str, mode: Mode, dest: Path) -> None:
+def check_columns(snapshot: Snapshot | None, columns: str, schema: str, mode: Mode, dest: Path) -> None:
     """A run with other columns must be asked for.
 
     Raises:
@@ -88,8 +97,8 @@ def check_columns(snapshot: Snapshot | None, profile: str, schema: str, mode: Mo
     if snapshot is None or snapshot.schema == schema or mode in (Mode.FULL, Mode.COLUMNS):
         return
     raise DatasetError(
-        f"{dest}: has the columns of profile {snapshot.profile!r}, this run asks for others ({profile!r}); `dicomflow "
-        f"add-columns {dest} --columns {profile}` reads again only files that have a row, `extract --full` reads everything "
+        f"{dest}: has the columns of profile {snapshot.profile!r}, this run asks for others ({columns!r}); `dicomflow "
+        f"add-columns {dest} --columns {columns}` reads again only files that have a row, `extract --full` reads everything "
         "again; or extract into a new folder"
     )
 

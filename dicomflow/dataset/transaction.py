@@ -76,18 +76,27 @@ class Transaction:
         """The version that is published now; 0 for none."""
         return self.before.version if self.before else 0
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether rows that are there have the columns of the run."""
+        return self.before is None or self.before.schema == self.fingerprint
+
     def old_parts(self, table: str) -> list[Path]:
         """The published parts of a table."""
         names = sorted(self.before.tables[table]) if self.before else []
         return [self.layout.table(table) / name for name in names]
 
-    def check(self, mode: Mode) -> None:
+    def check(self, mode: Mode, columns: str) -> None:
         """Refuse a run whose columns do not fit, or a dataset that is not whole.
+
+        Args:
+            mode: of the run.
+            columns: what the user calls its columns.
 
         Raises:
             DatasetError: in one line, with what to do.
         """
-        check_columns(self.before, self.profile, self.fingerprint, mode, self.layout.root)
+        check_columns(self.before, columns, self.fingerprint, mode, self.layout.root)
         for part in (part for table in TABLES for part in self.old_parts(table)):
             if not part.is_file():
                 raise DatasetError(f"{part}: is gone; restore it, or extract into a new folder")
@@ -152,7 +161,7 @@ class Transaction:
             settled=settled_rows(changes.settled, run_id, started),
             edits=verdicts.edits,
             removed_at=last_listed(self.layout) or started,
-            renew=self.before is not None and self.before.schema != self.fingerprint,
+            renew=not self.has_columns,
         )
         rewriter.apply(plan)
         return self.publish(rewriter, sources, run)

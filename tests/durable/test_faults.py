@@ -70,7 +70,6 @@ class Home:
             assert read_with_pandas(self.dest) in (self.old, self.new)
         self.extract()
         assert read_with_pandas(self.dest) == self.new
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +103,14 @@ def failing(step: int, error: int, targets: list[tuple[object, str]]) -> Iterato
         yield made
 
 
-WRITES = [(writer, "_write"), (storage, "_write_text"), (os, "link"), (os, "replace"), (storage, "_swap"), (os, "fsync")]
+WRITES = [
+    (writer, "_write"),
+    (storage, "_write_text"),
+    (os, "link"),
+    (os, "replace"),
+    (storage, "_swap"),
+    (os, "fsync"),
+]
 READS = [(parts.pq, "ParquetFile"), (parts.pq, "read_metadata")]
 
 
@@ -115,12 +121,14 @@ def test_no_write_may_fail_unseen(home: Home) -> None:
         home.reset()
         step += 1
         error = errno.ENOSPC if step % 2 else errno.EIO
+        said: list[str] = []
         with failing(step, error, WRITES) as made:
             try:
                 home.extract()
             except DatasetError as fault:
-                assert os.strerror(error) in str(fault) and "\n" not in str(fault)
+                said.append(str(fault))
             failed = len(made) >= step
+        assert all(os.strerror(error) in line and "\n" not in line for line in said)
         home.check_intact()
     assert step > 20
 
