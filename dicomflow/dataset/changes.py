@@ -118,7 +118,8 @@ def place_of(files: pa.Table) -> pa.Array | pa.ChunkedArray:
     """
     if files["member"].null_count == files.num_rows:
         return files["uri"]
-    joined = pc.binary_join_element_wise(files["uri"], files["member"], "\0")
+    member = files["member"].cast(pa.string())  # which may be dictionary-encoded
+    joined = pc.binary_join_element_wise(files["uri"], member, "\0")
     return pc.coalesce(joined, files["uri"])
 
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from dicomflow.config import DatasetConfig
 from dicomflow.dataset.layout import Layout
-from dicomflow.dataset.writer import write_data_file
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import load_profile
 
+from .archive import NOON, Archive, fill_rows, stage_task
+
+__all__ = ["NOON", "PROFILE", "describe_schema", "fill_rows"]
+
 PROFILE = load_profile("minimal")
-NOON = datetime(2024, 5, 1, 12)
-
-
-def fill_rows(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows with these values, null elsewhere."""
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
 
 
 def describe_schema(schema: pa.Schema) -> list[Any]:
@@ -49,25 +44,16 @@ def layout(tmp_path: Path) -> Layout:
 
 
 @pytest.fixture
-def stage(instances: pa.Schema, files: pa.Schema) -> Callable[..., None]:
+def archive(tmp_path: Path, instances: pa.Schema) -> Archive:
+    """Files and a dataset of them, both empty."""
+    return Archive(tmp_path / "dest", instances)
+
+
+@pytest.fixture
+def stage(instances: pa.Schema) -> Callable[..., None]:
     """Write what one task would leave in staging: ``stage(staging, task, [(uid, uri, digest, ...)])``."""
 
     def write(staging: Path, task: str, found: list[dict[str, Any]]) -> None:
-        ledger = [{"status": "ok", "mtime": NOON, **row} for row in found]
-        rows = [
-            {
-                **row,
-                "source_uri": row["uri"],
-                "source_member": row.get("member"),
-                "source_mtime": row["mtime"],
-                "header_digest": row.get("header_digest"),
-            }
-            for row in ledger
-            if row.get("SOPInstanceUID") is not None
-        ]
-        config = DatasetConfig()
-        write_data_file(fill_rows(files, ledger), files, "files", staging, f"{task}.parquet", config)
-        if rows:
-            write_data_file(fill_rows(instances, rows), instances, "instances", staging, f"{task}-0.parquet", config)
+        stage_task(staging, task, found, instances)
 
     return write

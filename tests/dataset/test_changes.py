@@ -315,3 +315,10 @@ def test_places_tell_files_apart(rows: list[Place]) -> None:
     """Different files have different places."""
     table = rows_of({place: {} for place in rows}, SOURCE_FILE_SCHEMA)
     assert len(set(place_of(table).to_pylist())) == len(rows)
+
+
+def test_places_of_dictionary_encoded_members() -> None:
+    """How members arrive from a file leaves no trace in their places."""
+    plain = rows_of(file("/z", member="m") | file("/z"), SOURCE_FILE_SCHEMA)
+    coded = plain.set_column(1, "member", plain["member"].dictionary_encode())
+    assert place_of(coded).to_pylist() == place_of(plain).to_pylist() == ["/z\0m", "/z"]

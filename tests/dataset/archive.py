@@ -1,0 +1,191 @@
+"""A dataset that grows run by run, from files that exist as dictionaries only: all of a run but listing and reading headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dicomflow.config import DatasetConfig
+from dicomflow.dataset.changes import Mode, compare
+from dicomflow.dataset.commit import prepare_destination
+from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.snapshot import Snapshot
+from dicomflow.dataset.transaction import Transaction, read_again
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.model import SOURCE_FILE_SCHEMA
+from dicomflow.schema.arrow import files_schema
+
+NOON = datetime(2024, 5, 1, 12)
+Place = tuple[str, str | None]
+Row = dict[str, Any]
+
+
+def fill_rows(schema: pa.Schema, rows: list[Row]) -> pa.Table:
+    """Rows with these values, null elsewhere."""
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
+
+
+def stage_task(staging: Path, task: str, found: list[Row], instances: pa.Schema) -> None:
+    """Write what one task would leave in staging: a row for each file that has a key, and the ledger last."""
+    ledger = [{"status": "ok", "mtime": NOON, **row} for row in found]
+    rows = [
+        {**row, "source_uri": row["uri"], "source_member": row.get("member"), "source_mtime": row["mtime"]}
+        for row in ledger
+        if row.get("SOPInstanceUID") is not None
+    ]
+    files, config = files_schema(), DatasetConfig()
+    if rows:
+        write_data_file(fill_rows(instances, rows), instances, "instances", staging, f"{task}-0.parquet", config)
+    write_data_file(fill_rows(files, ledger), files, "files", staging, f"{task}.parquet", config)
+
+
+def entry(uri: str, uid: str | None = "1.2", **more: Any) -> Row:
+    """A file with this key; ``settled`` says that listing is enough to know how it ends."""
+    row = {"uri": uri, "member": None, "size": 7, "mtime": NOON, "SOPInstanceUID": uid, "header_digest": "same"}
+    return {**row, "status": "ok", "offset": 9 if more.get("status") == "partial" else None, **more}
+
+
+def place(row: Row) -> Place:
+    return row["uri"], row["member"]
+
+
+class Archive:
+    """Files, and the dataset of them."""
+
+    def __init__(self, root: Path, instances: pa.Schema, *, config: DatasetConfig | None = None) -> None:
+        self.layout = Layout(root)
+        self.instances = instances
+        self.config = config or DatasetConfig()
+        self.world: dict[Place, Row] = {}
+        self.now = NOON
+        self.runs = 0
+        self.read: list[Place] = []
+        """What the last run read."""
+        self.snapshot: Snapshot | None = None
+
+    def put(self, *rows: Row) -> None:
+        """Add files, or change them."""
+        self.world.update({place(row): row for row in rows})
+
+    def drop(self, *uris: str) -> None:
+        """Remove files."""
+        self.world = {at: row for at, row in self.world.items() if at[0] not in uris}
+
+    def run(self, mode: Mode = Mode.INCREMENT, *, sources: Sequence[str] = ("/",), tasks: int = 1) -> bool:
+        """List, read what is to be read, and publish; False where there was nothing to publish."""
+        self.runs += 1
+        self.now += timedelta(hours=1)
+        self.read = []
+        prepare_destination(self.layout)
+        with write_lock(self.layout) as lock, patch("os.fsync"):  # the disk of the test may take its time
+            transaction = Transaction(self.layout, self.instances, self.config, lock)
+            transaction.check(mode)
+            transaction.staging.open("job")
+            return self._change(transaction, mode, list(sources), tasks)
+
+    def _change(self, transaction: Transaction, mode: Mode, sources: list[str], tasks: int) -> bool:
+        changes = compare(self._list(sources), transaction.read_known(), sources, mode, self._micros(self.now))
+        expected = changes.to_read.num_rows
+        self._read(changes.to_read, tasks)
+        while (verdicts := transaction.settle(changes)).unread.num_rows:
+            expected += verdicts.unread.num_rows
+            self._read(verdicts.unread, tasks)
+            changes = read_again(changes, verdicts.unread)
+        transaction.check_staged(expected)
+        record = {"run_id": f"run{self.runs:03}", "dicomflow": "0", "started": self.now.isoformat() + "+00:00"}
+        if not transaction.is_needed(changes, verdicts):
+            transaction.record(record)
+            return False
+        self.snapshot = transaction.commit(changes, verdicts, sources, record, self._micros(self.now))
+        return True
+
+    def _list(self, sources: list[str]) -> pa.Table:
+        listed = [row for row in self.world.values() if any(row["uri"].startswith(source) for source in sources)]
+        plain = [{**row, "status": row["status"] if row.get("settled") else None, "code": None} for row in listed]
+        return fill_rows(SOURCE_FILE_SCHEMA, plain)
+
+    def _read(self, files: pa.Table, tasks: int) -> None:
+        found = [self._read_one(row) for row in files.to_pylist()]
+        self.read += map(place, found)
+        for task in range(tasks):
+            if own := found[task::tasks]:
+                stage_task(self.layout.staging, f"run{self.runs}{len(self.read)}{task}-a", own, self.instances)
+
+    def _read_one(self, listed: Row) -> Row:
+        version = {name: listed[name] for name in ("uri", "member", "size", "mtime")}
+        truth = self.world.get(place(listed)) or entry(listed["uri"], None, status="failed", code="not_found")
+        first_seen = listed["first_seen"] or self.now
+        return {**truth, **version, "run_id": f"run{self.runs:03}", "first_seen": first_seen, "last_seen": self.now}
+
+    def _micros(self, moment: datetime) -> int:
+        return (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+
+    # ---- what is published ----
+
+    def tables(self) -> dict[str, dict[Place, Row]]:
+        """All rows by file, as a plain reader finds them; no file has two in one table."""
+        found: dict[str, dict[Place, Row]] = {}
+        for table in TABLES:
+            uri, member = ("uri", "member") if table == "files" else ("source_uri", "source_member")
+            rows = pq.read_table(self.layout.table(table), partitioning=None).to_pylist()
+            found[table] = {(row[uri], row[member]): row for row in rows}
+            assert len(found[table]) == len(rows)
+        return found
+
+    def outcome(self) -> dict[str, dict[Place, Any]]:
+        """What does not depend on when a file was read; removed files left out."""
+        names = ("status", "code", "message", "SOPInstanceUID", "header_digest")
+        tables = self.tables()
+        return {
+            "files": {
+                at: tuple(row[name] for name in names)
+                for at, row in tables["files"].items()
+                if row["status"] != "removed"
+            },
+            **{
+                table: {at: (row["SOPInstanceUID"], row["PatientID"]) for at, row in tables[table].items()}
+                for table in ("instances", "conflicts")
+            },
+        }
+
+    def expected(self) -> dict[str, dict[Place, Any]]:
+        """What ``outcome`` must be, by the rule as the specification has it: one group of files after the other."""
+        claims: dict[str, list[Row]] = {}
+        found: dict[str, dict[Place, Any]] = {"files": {}, "instances": {}, "conflicts": {}}
+        for row in self.world.values():
+            key = row["SOPInstanceUID"]
+            if key is not None:
+                claims.setdefault(key, []).append(row)
+            else:
+                found["files"][place(row)] = (
+                    row["status"],
+                    row.get("code"),
+                    row.get("message"),
+                    None,
+                    row["header_digest"],
+                )
+        for key, rows in claims.items():
+            first = min(rows, key=_precedence)
+            for row in rows:
+                lost = "duplicate" if row["header_digest"] == first["header_digest"] else "conflict"
+                code = "same_header" if lost == "duplicate" else "other_header"
+                said = (lost, code, f"the instance is taken from {first['uri']}")
+                own = (row["status"], row.get("code"), row.get("message"))
+                found["files"][place(row)] = (*(own if row is first else said), key, row["header_digest"])
+                if row is first or lost == "conflict":
+                    table = "instances" if row is first else "conflicts"
+                    found[table][place(row)] = (key, row.get("PatientID"))
+        return found
+
+
+def _precedence(row: Row) -> tuple[Any, ...]:
+    mtime = row["mtime"]
+    newest = (mtime is None, -(mtime - NOON).total_seconds() if mtime else 0)
+    return row["status"] == "partial", *newest, row["uri"], row["member"] is not None, row["member"] or ""
