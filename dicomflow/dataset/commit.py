@@ -21,9 +21,10 @@ from typing import Any
 
 from dicomflow.dataset.layout import TABLES, Layout, list_parts
 from dicomflow.dataset.lock import WriteLock
-from dicomflow.dataset.snapshot import Snapshot, read_json
+from dicomflow.dataset.snapshot import Snapshot, check_format, read_json
 from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_json
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError, describe
+from dicomflow.schema.arrow import FORMAT_VERSION
 
 
 def prepare_destination(layout: Layout) -> None:
@@ -155,7 +156,7 @@ def _check_record(layout: Layout, record: Mapping[str, Any]) -> tuple[Snapshot, 
     description, run_record = record.get("description"), record.get("run_record")
     if not isinstance(description, dict) or not isinstance(run_record, dict):
         raise DatasetError(f"{layout.commit_record}: not a commit record")
-    return Snapshot.from_json(description, layout.commit_record), run_record
+    return check_format(description, layout.commit_record, FORMAT_VERSION), run_record
 
 
 def discard(folder: Path) -> None:

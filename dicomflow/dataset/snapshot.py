@@ -100,7 +100,7 @@ def read_snapshot(layout: Layout, format_version: str) -> Snapshot | None:
         DatasetError: the description cannot be read, or is of another format.
     """
     found = read_json(layout.description)
-    return None if found is None else _check_format(found, layout.description, format_version)
+    return None if found is None else check_format(found, layout.description, format_version)
 
 
 def read_published(layout: Layout, format_version: str) -> tuple[Snapshot, dict[str, list[Path]]]:
@@ -120,11 +120,16 @@ def read_published(layout: Layout, format_version: str) -> tuple[Snapshot, dict[
         raise DatasetError(
             f"{layout.root}: no dicomflow dataset here; make one with `dicomflow extract SOURCE -o DEST`"
         )
-    snapshot = _check_format(found, path, format_version)
+    snapshot = check_format(found, path, format_version)
     return snapshot, {table: _find_parts(layout, table, set(snapshot.tables[table])) for table in TABLES}
 
 
-def _check_format(found: Mapping[str, Any], path: Path, format_version: str) -> Snapshot:
+def check_format(found: Mapping[str, Any], path: Path, format_version: str) -> Snapshot:
+    """The snapshot that a description stands for.
+
+    Raises:
+        DatasetError: it is of another format, or no description.
+    """
     if found.get("format") != format_version:
         raise DatasetError(
             f"{path.parent.parent}: has format {str(found.get('format'))[:16]!r}, this version reads {format_version!r}; "

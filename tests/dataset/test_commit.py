@@ -1,267 +1,541 @@
-"""Publishing: all of it or nothing, and after a crash all of it."""
+"""Publishing: all of it or nothing; readers see one version or the other, whatever was killed when."""
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import pyarrow.parquet as pq
+import duckdb
+import pandas as pd
 import pytest
 
-from dicomflow.dataset import commit
-from dicomflow.dataset.commit import discard_staging, prepare_destination, publish, read_description, redo, write_lock
-from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.config import DatasetConfig
+from dicomflow.dataset import commit, storage
+from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo
+from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.parts import describe_part
+from dicomflow.dataset.snapshot import Snapshot
 from dicomflow.dataset.storage import write_json
-from dicomflow.errors import CommitFailed, DatasetError
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
+from dicomflow.query import open_dataset
+from dicomflow.schema.arrow import instances_schema
 
-Stage = Callable[..., None]
+from .archive import stage_task
+from .conftest import PROFILE
+from .test_snapshot import hostile
 
-OLD = [{"uri": "/old", "SOPInstanceUID": "1"}]
-NEW = [{"uri": "/new", "SOPInstanceUID": "2"}, {"uri": "/more", "SOPInstanceUID": "3"}]
+COLUMN = {"instances": "source_uri", "files": "uri", "conflicts": "source_uri"}
+BEFORE = {"instances": ["/gone", "/keep"], "files": ["/gone", "/keep"], "conflicts": ["/lost"], "version": 1}
+AFTER = {"instances": ["/come", "/keep", "/more"], "files": ["/come", "/keep", "/more"], "conflicts": [], "version": 2}
 
 
 class Crash(BaseException):
     """The process is gone."""
 
 
-def snapshot(layout: Layout) -> dict[str, Any]:
-    """What readers see."""
-    rows = {
-        name: sorted(
-            row.get("source_uri") or row["uri"]
-            for part in layout.parts(name)
-            for row in pq.read_table(part).to_pylist()
-        )
-        for name in TABLES
-    }
-    return {**rows, "description": read_description(layout)}
+class Held:
+    """A lock that nobody takes away."""
+
+    def check(self) -> None:
+        """It is still there."""
 
 
-@pytest.fixture
-def published(layout: Layout, stage: Stage) -> Layout:
-    """A dataset with an older run, and a newer one in staging: one part keeps its name, one goes, one comes."""
-    stage(layout.staging("run1"), "same", OLD)
-    stage(layout.staging("run1"), "gone", [{"uri": "/gone", "SOPInstanceUID": "9"}])
-    stage(layout.staging("run1") / "x", "c", OLD)
-    (layout.staging("run1") / "conflicts").mkdir()
-    os.replace(
-        layout.staging("run1") / "x" / "instances" / "c-0.parquet", layout.staging("run1") / "conflicts" / "c.parquet"
+# ---- a dataset of two versions: the first published, the second ready to be assembled --------------------------------
+
+
+def describe(layout: Layout, version: int) -> Snapshot:
+    """The version that lies in ``next``."""
+    return Snapshot(
+        format="2",
+        version=version,
+        profile="minimal",
+        schema="s",
+        sources=["/"],
+        dicomflow="0",
+        last_run=f"run{version}",
+        tables={
+            table: {
+                part.name: describe_part(part)
+                for part in list_parts(folder if folder.is_dir() else layout.table(table))
+            }
+            for table, folder in ((table, layout.next / table) for table in TABLES)
+        },
     )
-    publish(layout, "run1", {"format": "1", "n": 1}, {"run_id": "run1"})
-    stage(layout.staging("run2"), "same", NEW)
-    stage(layout.staging("run2"), "come", [{"uri": "/come", "SOPInstanceUID": "4"}])
+
+
+def publish_next(layout: Layout, version: int) -> None:
+    publish(layout, describe(layout, version), {"run_id": f"run{version}"}, Held())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Version 1 published; the parts of version 2 that are new lie in staging."""
+    layout, schema = Layout(tmp_path_factory.mktemp("commit") / "d"), instances_schema(PROFILE)
+    for number, uri in enumerate(("/keep", "/gone", "/lost")):
+        stage_task(layout.next, uri[1:], [{"uri": uri, "SOPInstanceUID": str(number)}], schema)
+    (layout.next / "conflicts").mkdir()
+    os.rename(layout.next / "instances" / "lost-0.parquet", layout.next / "conflicts" / "lost-0.parquet")
+    (layout.next / "files" / "lost.parquet").unlink()
+    publish_next(layout, 1)
+    stage_task(
+        layout.staging,
+        "come",
+        [{"uri": "/come", "SOPInstanceUID": "4"}, {"uri": "/more", "SOPInstanceUID": "5"}],
+        schema,
+    )
+    write_data_file(schema.empty_table(), schema, "conflicts", layout.staging, "none.parquet", DatasetConfig())
     return layout
 
 
+@pytest.fixture
+def published(template: Layout, tmp_path: Path) -> Layout:
+    return copy(template, tmp_path / "dest")
+
+
+def copy(layout: Layout, root: Path) -> Layout:
+    shutil.copytree(layout.root, root)
+    return Layout(root)
+
+
 def publish_new(layout: Layout) -> None:
-    publish(layout, "run2", {"format": "1", "n": 2}, {"run_id": "run2"})
+    """What a run does: names for the parts that stay and for those that are new, then the commit."""
+    assemble(
+        layout,
+        "instances",
+        [layout.table("instances") / "keep-0.parquet", layout.staging / "instances" / "come-0.parquet"],
+    )
+    assemble(layout, "files", [layout.table("files") / "keep.parquet", layout.staging / "files" / "come.parquet"])
+    assemble(layout, "conflicts", [layout.staging / "conflicts" / "none.parquet"])
+    publish_next(layout, 2)
 
 
-BEFORE = {
-    "instances": ["/gone", "/old"],
-    "files": ["/gone", "/old"],
-    "conflicts": ["/old"],
-    "description": {"format": "1", "n": 1},
-}
-AFTER = {
-    "instances": ["/come", "/more", "/new"],
-    "files": ["/come", "/more", "/new"],
-    "conflicts": [],
-    "description": {"format": "1", "n": 2},
-}
+# ---- readers ---------------------------------------------------------------------------------------------------------
+
+
+def opened(layout: Layout) -> dict[str, Any]:
+    """What ``open_dataset`` shows: all tables of one version."""
+    dataset = open_dataset(layout.root)
+    found = {
+        table: sorted(getattr(dataset, table).to_table([COLUMN[table]])[COLUMN[table]].to_pylist()) for table in TABLES
+    }
+    return {**found, "version": dataset.version}
+
+
+def plain(layout: Layout, table: str) -> list[str] | None:
+    """What pandas and DuckDB find in the folder of one table, None where there is no folder; they agree."""
+    folder = layout.table(table)
+    if not folder.is_dir():
+        return None
+    return list(
+        _read_plainly(folder, COLUMN[table], tuple((part.name, part.read_bytes()) for part in list_parts(folder)))
+    )
+
+
+@functools.cache
+def _read_plainly(folder: Path, column: str, _: tuple[tuple[str, bytes], ...]) -> tuple[str, ...]:
+    """The same bytes under the same names are read once."""
+    pandas = sorted(pd.read_parquet(folder, columns=[column])[column])
+    rows = duckdb.sql(f"select {column} from '{folder}/*.parquet' order by 1").fetchall()
+    assert pandas == [row[0] for row in rows]
+    return tuple(pandas)
+
+
+def check_readers(layout: Layout, *, may_be_away: bool) -> dict[str, Any]:
+    """One version or the other, never a mixture; what ``open_dataset`` shows."""
+    seen = opened(layout)
+    assert seen in (BEFORE, AFTER)
+    assert seen == AFTER or not layout.commit_record.exists()
+    for table in TABLES:
+        found = plain(layout, table)
+        assert found in (BEFORE[table], AFTER[table]) or (found is None and may_be_away), table
+    return seen
+
+
+def check_plain(layout: Layout, expected: dict[str, Any]) -> None:
+    """At rest plain readers see exactly the dataset, and nothing of the commit is left."""
+    assert opened(layout) == expected
+    assert {table: plain(layout, table) for table in TABLES} == {table: expected[table] for table in TABLES}
+    assert not layout.commit_record.exists() and not layout.next.exists()
+
+
+# ---- publishing ------------------------------------------------------------------------------------------------------
 
 
 def test_publish_replaces_everything(published: Layout) -> None:
-    """The new run's rows are there, the old run's are not, staging is gone, both runs have their record."""
-    assert snapshot(published) == BEFORE
+    """The new version is there, the old one is not, staging is gone, both runs have their record."""
+    check_plain(published, BEFORE)
     publish_new(published)
-    assert snapshot(published) == AFTER
-    assert list((published.private / "staging").iterdir()) == []
-    assert not published.publish_record.exists() and redo(published) is False
-    assert sorted(path.name for path in (published.private / "runs").iterdir()) == ["run1.json", "run2.json"]
+    check_plain(published, AFTER)
+    assert not published.staging.exists() and redo(published) is False
+    assert sorted(path.name for path in published.runs.iterdir()) == ["run1.json", "run2.json"]
+    assert sorted(path.name for path in published.private.iterdir()) == ["dataset.json", "runs"]
+
+
+def test_a_table_that_does_not_change_is_not_touched(published: Layout) -> None:
+    """Only tables that were assembled are exchanged, and parts that stay are not written again."""
+    before = {path: path.stat().st_ino for path in published.table("conflicts").iterdir()}
+    kept = (published.table("files") / "keep.parquet").stat()
+    assemble(published, "files", [published.table("files") / "keep.parquet"])
+    publish_next(published, 2)
+    assert {path: path.stat().st_ino for path in published.table("conflicts").iterdir()} == before
+    assert (published.table("files") / "keep.parquet").stat().st_ino == kept.st_ino
+    check_plain(published, {**BEFORE, "files": ["/keep"], "version": 2})
+
+
+# ---- crashes ---------------------------------------------------------------------------------------------------------
+
+
+def _half_copied(source: Path, target: Path) -> None:
+    Path(target).write_bytes(Path(source).read_bytes()[:100])
+
+
+def _half_removed(folder: Path) -> None:
+    for path in sorted(Path(folder).rglob("*"))[::2]:
+        if path.is_file():
+            os.unlink(path)
+
+
+HALF = {"copyfile": _half_copied, "rmtree": _half_removed}
+"""What a process leaves that dies in the middle of a step that is not one for the disk."""
 
 
 @contextmanager
-def crash_at(monkeypatch: pytest.MonkeyPatch, step: int, *, after: bool) -> Iterator[list[str]]:
-    """Let the process die at the ``step``-th change of the disk, before or after it; gives the changes made."""
+def crash_at(step: int, *, after: bool) -> Iterator[list[str]]:
+    """Let the process die at the ``step``-th change of the disk, before (or half-way) or after it; gives the changes made.
+
+    A dead process does nothing more, whatever its ``finally`` says.
+    """
     made: list[str] = []
 
     def guard(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             made.append(name)
-            if len(made) == step and not after:
+            mine = len(made)
+            if mine > step > 0:
+                raise Crash
+            if mine == step and not after:
+                HALF.get(name, lambda *_: None)(*arguments)
                 raise Crash
             result = real(*arguments, **options)
-            if len(made) == step:
+            if mine == step:
                 raise Crash
             return result
 
         return call
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", guard("replace", os.replace))
-        patch.setattr(
-            os, "fsync", guard("fsync", lambda _: None)
-        )  # a step that may be the last; the disk may take its time
-        patch.setattr(pathlib.Path, "unlink", guard("unlink", pathlib.Path.unlink))
-        patch.setattr(shutil, "rmtree", guard("rmtree", shutil.rmtree))
+    with ExitStack() as stack:
+        for holder, name in (
+            (os, "replace"),
+            (os, "rename"),
+            (os, "link"),
+            (storage, "_swap"),
+            (pathlib.Path, "unlink"),
+            (shutil, "rmtree"),
+            (shutil, "copyfile"),
+        ):
+            stack.enter_context(patch.object(holder, name, guard(name, getattr(holder, name))))
+        stack.enter_context(patch.object(os, "fsync", guard("fsync", lambda _: None)))  # the disk may take its time
         yield made
 
 
-def count_steps(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> int:
-    with crash_at(monkeypatch, 0, after=False) as made:
-        publish_new(layout)
-    assert {"replace", "fsync", "unlink", "rmtree"} == set(made)
-    return len(made)
+def _no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_crash_at_every_step(published: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, after: bool) -> None:
-    """resume(crash(x)) == x: wherever it died, the old dataset is whole or redoing makes the new one whole."""
-    rehearsal = Layout(tmp_path / "rehearsal")
-    shutil.copytree(published.root, rehearsal.root)
-    steps = count_steps(rehearsal, monkeypatch)
+DISKS = {"swap": [], "no-swap": [("_swap", lambda *_: False)], "no-links": [("link", _no_links)]}
+STEPS = {
+    "swap": {"link", "_swap", "replace", "rename", "fsync", "unlink", "rmtree"} - {"rename"},
+    "no-swap": {"link", "_swap", "replace", "rename", "fsync", "unlink", "rmtree"},
+    "no-links": {"link", "copyfile", "_swap", "replace", "fsync", "unlink", "rmtree"},
+}
+
+
+@pytest.fixture(params=list(DISKS))
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system that has all, one without exchange of names, one without hard links."""
+    for name, function in DISKS[request.param]:
+        monkeypatch.setattr(storage if name.startswith("_") else os, name, function)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_crash_at_every_step(published: Layout, tmp_path: Path, disk: str, after: bool) -> None:
+    """resume(crash(x)) == x: at each step readers see one version; then redo makes the new one whole, or a new run does."""
+    rehearsal = copy(published, tmp_path / "rehearsal")
+    with crash_at(0, after=False) as made:
+        publish_new(rehearsal)
+    assert set(made) == STEPS[disk]
     ends = []
-    for step in range(1, steps + 1):
-        layout = Layout(tmp_path / f"crash{step}")
-        shutil.copytree(published.root, layout.root)
-        with crash_at(monkeypatch, step, after=after), suppress(Crash):
+    for step in range(1, len(made) + 1):
+        layout = copy(published, tmp_path / f"crash{step}")
+        with crash_at(step, after=after), suppress(Crash):
             publish_new(layout)
             pytest.fail("did not crash")
-        discard_staging(layout)  # what the dying run and the next one do: it must spare what redo needs
+        seen = check_readers(layout, may_be_away=disk == "no-swap")
         redone = redo(layout)
-        discard_staging(layout)
-        ends.append(snapshot(layout) == AFTER)
-        assert snapshot(layout) == (AFTER if redone or ends[-1] else BEFORE), f"step {step}"
-        assert not layout.publish_record.exists() and list((layout.private / "staging").iterdir()) == []
+        discard(layout.next)
+        ends.append(seen == AFTER)
+        assert seen == AFTER or not redone, f"step {step}"
+        check_plain(layout, seen)
+        if not ends[-1]:
+            publish_new(layout)
+            check_plain(layout, AFTER)
+        shutil.rmtree(layout.root)
     assert ends == sorted(ends) and ends[-1] and not ends[0]
 
 
-def test_crashes_one_after_the_other(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redoing may itself be killed at each of its steps, again and again."""
-    publish_new_until_record(published, monkeypatch)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_crashes_one_after_the_other(published: Layout, disk: str, after: bool) -> None:
+    """Redoing may itself be killed at each of its steps, again and again; readers see one version all the time."""
+    publish_new_until_record(published)
     for step in range(1, 200):
-        with crash_at(monkeypatch, step, after=True) as made, suppress(Crash):
+        with crash_at(step, after=after) as made, suppress(Crash):
             redo(published)
+        assert check_readers(published, may_be_away=disk == "no-swap") == AFTER
         if len(made) < step:
             break
     redo(published)
-    assert snapshot(published) == AFTER
+    discard(published.next)
+    check_plain(published, AFTER)
 
 
-def publish_new_until_record(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def publish_new_until_record(layout: Layout) -> None:
     """The record is written, nothing else."""
-    with monkeypatch.context() as patch:
-        patch.setattr(commit, "redo", lambda _: False)
+    with patch.object(commit, "redo", lambda _: False):
         publish_new(layout)
-    assert layout.publish_record.exists() and snapshot(layout) == BEFORE
+    assert layout.commit_record.exists() and plain(layout, "files") == BEFORE["files"]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: Path, after: bool) -> None:
+    """Before the record there is no dataset, after it there is the whole one; plain readers find a whole table or none."""
+    first = Layout(tmp_path / "first")
+    for table in TABLES:
+        shutil.copytree(published.table(table), first.next / table)
+    steps = 0
+    for step in range(1, 200):
+        layout = copy(first, tmp_path / f"first{step}")
+        with crash_at(step, after=after) as made, suppress(Crash):
+            publish_next(layout, 1)
+        steps = len(made)
+        if steps < step:
+            break
+        is_there = layout.commit_record.exists() or layout.is_dataset()
+        if is_there:
+            assert opened(layout) == BEFORE
+        else:
+            with pytest.raises(DatasetError, match="no dicomflow dataset here"):
+                open_dataset(layout.root)
+        assert all(plain(layout, table) in (None, BEFORE[table]) for table in TABLES)
+        redo(layout)
+        discard(layout.next)
+        if is_there:
+            check_plain(layout, BEFORE)
+    assert steps > 15
+
+
+def test_readers_during_every_step(published: Layout, disk: str) -> None:
+    """While a publish goes on, a reader that comes between any two steps sees one version, and never an older one again."""
+    seen: list[int] = []
+
+    def look(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = real(*arguments, **options)
+            with ExitStack() as own:
+                for name in ("replace", "rename", "link", "fsync"):
+                    own.enter_context(patch.object(os, name, kept[name]))
+                seen.append(check_readers(published, may_be_away=disk == "no-swap")["version"])
+            return result
+
+        return call
+
+    kept = {name: getattr(os, name) for name in ("replace", "rename", "link", "fsync")}
+    with ExitStack() as stack:
+        for name, real in kept.items():
+            stack.enter_context(patch.object(os, name, look(real)))
+        stack.enter_context(patch.object(storage, "_swap", look(storage._swap)))
+        publish_new(published)
+    assert seen == sorted(seen) and set(seen) == {1, 2}
+
+
+# ---- faults ----------------------------------------------------------------------------------------------------------
 
 
 def test_record_that_cannot_be_written_is_safe_to_retry(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """CommitFailed means that nothing was changed; the same call succeeds later."""
 
-    def fail(*_: object) -> None:
-        raise DatasetError("publish.json: cannot be written: No space left on device")
+    def fail(*_: object, **__: object) -> None:
+        raise DatasetError("commit.json: cannot be written: No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(commit, "write_json", fail)
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "write_json", fail)
         with pytest.raises(CommitFailed, match="nothing was published; run again: .*No space left"):
             publish_new(published)
-    assert snapshot(published) == BEFORE
+    assert opened(published) == BEFORE and published.staging.exists()
+    discard(published.next)
     publish_new(published)
-    assert snapshot(published) == AFTER
+    check_plain(published, AFTER)
 
 
-def test_stopped_half_way_says_so(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error after the record is no CommitFailed: the record stays, and the next run completes it."""
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail_once_for("come-0.parquet"))
+def test_record_that_was_written_all_the_same(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error after which the record is there is no CommitFailed: the next run completes it."""
+
+    def write(path: Path, value: object, **_: object) -> None:
+        write_json(path, value)
+        raise DatasetError("commit.json: cannot be written: Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commit, "write_json", write)
         with pytest.raises(
-            DatasetError, match="publishing stopped: Input/output error; run again to complete it"
-        ) as caught:
+            CommitStateUnknown, match="publishing stopped: .*Input/output error; run again to complete it"
+        ):
             publish_new(published)
-    assert not isinstance(caught.value, CommitFailed) and published.publish_record.exists()
-    assert redo(published) is True and snapshot(published) == AFTER
+    assert opened(published) == AFTER and redo(published)
+    check_plain(published, AFTER)
 
 
-def fail_once_for(name: str) -> Callable[..., None]:
-    real = os.replace
+def test_two_commits_at_once(published: Layout) -> None:
+    """A record that is there is not overwritten, whoever wrote it."""
+    publish_new_until_record(published)
+    record = published.commit_record.read_bytes()
+    with pytest.raises(CommitStateUnknown, match="File exists"):
+        publish_next(published, 3)
+    assert published.commit_record.read_bytes() == record
 
-    def replace(source: Any, target: Any) -> None:
-        if Path(target).name == name:
-            raise OSError(5, "Input/output error")
-        real(source, target)
 
-    return replace
+@pytest.mark.parametrize("step", ["_swap", "replace", "fsync", "unlink"])
+def test_stopped_half_way_says_so(published: Layout, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """An error after the record is no CommitFailed: the record stays, and the next run completes it."""
+    publish_new_until_record(published)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    holder = {"_swap": storage, "unlink": pathlib.Path}.get(step, os)
+    with monkeypatch.context() as patched:
+        patched.setattr(holder, step, fail)
+        with pytest.raises(
+            CommitStateUnknown, match="publishing stopped: .*Input/output error; run again to complete it"
+        ):
+            redo(published)
+    assert published.commit_record.exists() and opened(published) == AFTER
+    assert redo(published) is True
+    check_plain(published, AFTER)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_parts_that_get_no_name(published: Layout, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A disk that does not take one more name is one line, and nothing was changed."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", fail)
+    with pytest.raises(CommitFailed, match="nothing was published; run again: .*" + os.strerror(number)):
+        publish_new(published)
+    assert opened(published) == BEFORE
+
+
+@pytest.mark.parametrize("fault", ["missing", "another", "foreign"])
+def test_what_is_assembled_must_be_what_is_recorded(published: Layout, fault: str) -> None:
+    """A part that is missing in next, or one too many, there or in a table that stays, is found before the record."""
+    assemble(
+        published, "files", [published.table("files") / "keep.parquet", published.staging / "files" / "come.parquet"]
+    )
+    coming = describe(published, 2)
+    if fault == "missing":
+        (published.next / "files" / "come.parquet").unlink()
+    else:
+        folder = published.next / "files" if fault == "another" else published.table("instances")
+        (folder / "more.parquet").write_bytes(b"x")
+    with pytest.raises(CommitFailed, match="does not hold what was to be published; nothing was published"):
+        publish(published, coming, {}, Held())  # type: ignore[arg-type]
+    assert not published.commit_record.exists()
+
+
+def test_a_lock_that_was_taken_away(published: Layout) -> None:
+    """A run that was taken for dead publishes nothing."""
+    with write_lock(published) as lock:
+        published.lock.write_text(json.dumps({"host": "elsewhere", "token": "another's"}))
+        assemble(published, "files", [published.table("files") / "keep.parquet"])
+        with pytest.raises(CommitFailed, match="taken away from this run; nothing was published"):
+            publish(published, describe(published, 2), {}, lock)
+    assert not published.commit_record.exists() and opened(published) == BEFORE
 
 
 def hostile_records() -> list[tuple[str, Any]]:
-    good: dict[str, Any] = {
-        "run_id": "run2",
-        "add": {table: [] for table in TABLES},
-        "remove": {table: [] for table in TABLES},
-        "description": {},
-        "run_record": {},
-    }
-    names = ["../victim", "..", ".", "", "/etc/passwd", "a/b", "a\0b", None, 7, ["x"]]
-    found = [
-        *((f"add {name!r}", {**good, "add": {**good["add"], "files": [name]}}) for name in names),
-        *((f"remove {name!r}", {**good, "remove": {**good["remove"], "instances": [name]}}) for name in names),
-        *((f"run {name!r}", {**good, "run_id": name}) for name in names),
-        *((f"no {key}", {k: v for k, v in good.items() if k != key}) for key in good),
-        ("table", {**good, "add": {"files": []}}),
-        ("names", {**good, "add": {**good["add"], "files": 3}}),
-        ("description", {**good, "description": "x"}),
+    return [
+        *((about, {"description": description, "run_record": {}}) for about, description in hostile()),
+        *((f"description {found!r}", {"description": found, "run_record": {}}) for found in (None, 3, "x", [1])),
+        *((f"run record {found!r}", {"description": {}, "run_record": found}) for found in (None, 3, "x", [1])),
+        ("nothing", {}),
         ("list", [1, 2]),
         ("null", None),
     ]
-    return found
 
 
 @pytest.mark.parametrize(("about", "record"), hostile_records(), ids=[name for name, _ in hostile_records()])
-def test_hostile_record(published: Layout, tmp_path: Path, about: str, record: Any) -> None:
+def test_hostile_record(layout: Layout, tmp_path: Path, about: str, record: Any) -> None:
     """A record that leaves its folders, or is none, is refused in one line before anything is touched."""
-    (published.root / "victim").write_text("kept")
-    (tmp_path / "victim").write_text("kept")
-    published.publish_record.write_text(json.dumps(record))
-    with pytest.raises(DatasetError, match=r"publish\.json: ") as caught:
-        redo(published)
-    assert "\n" not in str(caught.value)
-    assert snapshot(published) == BEFORE and published.staging("run2").exists()
-    assert (published.root / "victim").read_text() == (tmp_path / "victim").read_text() == "kept"
+    layout.next.mkdir()
+    victims = [layout.root / "victim", tmp_path / "victim", layout.private / "victim", layout.next / "files.parquet"]
+    for victim in victims:
+        victim.write_text("kept")
+    layout.commit_record.write_text(json.dumps(record))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match=r"commit\.json: ") as caught:
+        redo(layout)
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
+    assert sorted(tmp_path.rglob("*")) == before and all(victim.read_text() == "kept" for victim in victims)
 
 
-def test_torn_record(published: Layout) -> None:
+@pytest.mark.parametrize("data", [b'{"run_id": \xff', b"", b"[" * 200_000, b"{"])
+def test_torn_record(published: Layout, data: bytes) -> None:
     """Bytes that are no JSON are refused, not a traceback."""
-    published.publish_record.write_bytes(b'{"run_id": \xff')
-    with pytest.raises(DatasetError, match="cannot be read: not valid JSON"):
+    published.commit_record.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"commit\.json: cannot be read: not valid JSON"):
         redo(published)
 
 
-def test_staged_part_that_is_gone(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_another_format(published: Layout) -> None:
+    """What a later version began is left to it."""
+    publish_new_until_record(published)
+    record = json.loads(published.commit_record.read_text())
+    record["description"]["format"] = "99"
+    published.commit_record.write_text(json.dumps(record))
+    with pytest.raises(DatasetError, match="has format '99', this version reads '2'"):
+        redo(published)
+    assert plain(published, "files") == BEFORE["files"] and published.commit_record.exists()
+
+
+def test_assembled_part_that_is_gone(published: Layout) -> None:
     """If somebody removed what was to be published, nothing more is removed, and the message says what to do."""
-    publish_new_until_record(published, monkeypatch)
-    shutil.rmtree(published.staging("run2"))
-    with pytest.raises(DatasetError, match="is gone, .* remove .*publish.json and extract again"):
+    publish_new_until_record(published)
+    shutil.rmtree(published.next)
+    with pytest.raises(CommitStateUnknown, match=r"is not what the commit needs; restore it, or remove .*commit\.json"):
         redo(published)
-    assert snapshot(published) == BEFORE
+    assert {table: plain(published, table) for table in TABLES} == {table: BEFORE[table] for table in TABLES}
+    published.commit_record.unlink()
+    assert opened(published) == BEFORE
 
 
-def test_discard_spares_what_a_publish_needs(published: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Staging of a publish under way stays, that of all others goes."""
-    publish_new_until_record(published, monkeypatch)
-    discard_staging(published)
-    assert published.staging("run2").exists()
-    redo(published)
-    write_json(published.staging("dead") / "files" / "x.json", 1)
-    discard_staging(published)
-    assert list((published.private / "staging").iterdir()) == []
+def test_discard_of_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone already, or cannot be removed now, is no fault."""
+    discard(tmp_path / "nothing")
+    (tmp_path / "x").mkdir()
+    monkeypatch.setattr(shutil, "rmtree", _no_links)
+    discard(tmp_path / "x")
 
 
 # ---- DEST ------------------------------------------------------------------------------------------------------------
@@ -308,19 +582,10 @@ def test_prepare_refuses_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch,
         prepare_destination(Layout(tmp_path / "d"))
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{", '"x"'])
-def test_description_that_is_none(layout: Layout, text: str) -> None:
-    """A damaged description is named, not guessed."""
-    layout.description.write_text(text)
-    with pytest.raises(DatasetError, match=r"dataset\.json: (cannot be read: not valid JSON|not a JSON object)"):
-        read_description(layout)
-    layout.description.unlink()
-    assert read_description(layout) is None
-
-
 def test_publish_under_the_lock(published: Layout) -> None:
     """The lock file neither hinders publishing nor is swept away by it."""
-    with write_lock(published):
-        publish_new(published)
+    with write_lock(published) as lock:
+        assemble(published, "files", [published.table("files") / "keep.parquet"])
+        publish(published, describe(published, 2), {}, lock)
         assert published.lock.exists()
     assert not published.lock.exists()
