@@ -7,11 +7,19 @@ import json
 from dicomflow.model import ScanResult
 from dicomflow.summary import RunSummary, Totals
 
-ABOUT = {"run_id": "r", "dest": "/d", "profile": "minimal", "scheduler": "threads", "dashboard": None, "tasks": 2}
+ABOUT = {
+    "run_id": "r",
+    "dest": "/d",
+    "version": 2,
+    "profile": "minimal",
+    "scheduler": "threads",
+    "dashboard": None,
+    "tasks": 2,
+}
 
 
 def make_totals() -> Totals:
-    totals = Totals(listed=9)
+    totals = Totals(listed=9, to_read=9, unchanged=4, resumed=3, removed=2)
     one = {"header_bytes": 10, "file_bytes": 100, "fallback_files": 1, "issues": 2}
     totals.add(
         ScanResult(task_id="a", data_files=(), files=5, counts={("ok", None): 4, ("failed", "io_error"): 1},
@@ -41,6 +49,7 @@ def test_summary_adds_up() -> None:
     assert summary.files == sum(count for _, _, count in summary.outcomes) == 9
     assert summary.outcomes == (("ok", None, 7), ("failed", "io_error", 1), ("partial", "truncated", 1))
     assert (summary.rows, summary.failed, summary.failed_share) == (8, 1, 1 / 9)
+    assert (summary.read, summary.unchanged, summary.resumed, summary.removed, summary.version) == (9, 4, 3, 2, 2)
     assert (summary.seconds, summary.files_per_second, summary.peak_worker_bytes) == (5.5, 3.0, 70)
 
 

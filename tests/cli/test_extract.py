@@ -37,7 +37,7 @@ def test_summary_for_people(run: Run, studies: Path, tmp_path: Path) -> None:
     outcome = run("extract", studies, "-o", dest, "--columns", "minimal")
     assert outcome.code == 0
     assert outcome.out.startswith("120 files became ")
-    for text in ("no_dicom_header", "files/s", f"dataset     {dest}\n", "pd.read_parquet(", "duckdb.sql("):
+    for text in ("no_dicom_header", "files/s", f"dataset     {dest}, version 1\n", "pd.read_parquet(", "duckdb.sql("):
         assert text in outcome.out
 
 
@@ -81,8 +81,8 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch, run: R
     """Each option sets its key, and nothing is set that was not given."""
     seen = {}
 
-    def extract(sources: object, dest: object, *, config: object, progress: object) -> None:
-        seen.update(sources=sources, dest=dest, config=config)
+    def extract(sources: object, dest: object, *, config: object, progress: object, mode: object) -> None:
+        seen.update(sources=sources, dest=dest, config=config, mode=mode)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "extract", extract)
@@ -90,12 +90,15 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch, run: R
     run("extract", "a", "b", "-o", "c", "--scheduler", "processes", "--workers", 3, "--columns", "minimal",
         "--performance-report", "r.html", "--no-dashboard", "--max-failed", "5%")  # fmt: skip
     config = seen["config"]
-    assert (seen["sources"], seen["dest"]) == (("a", "b"), "c")
+    assert (seen["sources"], seen["dest"], seen["mode"]) == (["a", "b"], "c", "increment")
     assert (config.columns, config.max_failed) == ("minimal", 0.05)
     assert (config.compute.scheduler, config.compute.workers) == ("processes", 3)
     assert (str(config.compute.performance_report), config.compute.dashboard_address) == ("r.html", "")
     run("extract", "a", "-o", "c")
     assert seen["config"] == module.load_config(None, {})
+    for option, mode in (("--full", "full"), ("--retry-failed", "retry_failed")):
+        run("extract", "a", "-o", "c", option)
+        assert seen["mode"] == mode and seen["config"] == module.load_config(None, {})
 
 
 BAD_INPUT = {

@@ -63,9 +63,22 @@ def test_ctrl_c_leaves_the_dataset(run: Run, studies: Path, tmp_path: Path, sche
     dest = tmp_path / "out"
     run("extract", studies, "-o", dest, "--quiet", "--columns", "minimal")
     before = open_dataset(dest).to_arrow()
-    arguments = ["extract", str(studies), "-o", str(dest), "--quiet", "--columns", "minimal", "--no-dashboard"]
+    arguments = [
+        "extract",
+        str(studies),
+        "-o",
+        str(dest),
+        "--quiet",
+        "--columns",
+        "minimal",
+        "--no-dashboard",
+        "--full",
+    ]
     code, err, seconds = stop(SLOW_START, [*arguments, "--scheduler", scheduler, "--workers", "1"])
-    assert (code, err) == (130, f"dicomflow: stopped; the dataset {dest} is as it was before\n")
+    assert (code, err) == (
+        130,
+        f"dicomflow: stopped; the dataset {dest} is as it was before; the same command goes on from here\n",
+    )
     assert seconds < 5  # two on a machine that has nothing else to do
     assert open_dataset(dest).to_arrow().equals(before)
     assert run(*arguments).code == 0
@@ -74,7 +87,10 @@ def test_ctrl_c_leaves_the_dataset(run: Run, studies: Path, tmp_path: Path, sche
 def test_work_that_does_not_stop_is_left(tmp_path: Path) -> None:
     """Where putting away takes too long, the process leaves all the same."""
     code, err, seconds = stop(SLOW_START + STUBBORN, ["extract", "x", "-o", str(tmp_path / "out")])
-    assert (code, err) == (130, f"dicomflow: stopped; nothing was published in {tmp_path / 'out'}\n")
+    assert (code, err) == (
+        130,
+        f"dicomflow: stopped; nothing was published in {tmp_path / 'out'}; the same command goes on from here\n",
+    )
     assert seconds < 5
 
 

@@ -12,9 +12,9 @@ from dicomflow.summary import Totals
 
 
 def totals(done: int) -> Totals:
-    """A run of 1,000 files, one of them failed."""
+    """A run that has 1,000 of 3,000 files to read, one of them failed."""
     counts = {("ok", None): done - 1, ("failed", "truncated"): 1}
-    return Totals(listed=1000, done=done, counts=counts, dashboard="http://127.0.0.1:8787/status")
+    return Totals(listed=3000, to_read=1000, done=done, counts=counts, dashboard="http://127.0.0.1:8787/status")
 
 
 def console(*, terminal: bool) -> Console:
@@ -41,7 +41,7 @@ def test_pace_says_rate_rest_and_failures() -> None:
 
 def test_pace_of_nothing() -> None:
     """Before the first file there is no rate, and nothing is divided by zero."""
-    assert Pace().describe("scan", Totals(listed=7)) == "0 of 7 files"
+    assert Pace().describe("scan", Totals(listed=9, to_read=7)) == "0 of 7 files"
     assert Pace().describe("list", Totals(listed=7)) == "7 files"
 
 
@@ -63,7 +63,7 @@ def test_short_runs_are_not_talked_about() -> None:
     """A run of less than ten seconds without a dashboard writes no line."""
     out = console(terminal=False)
     with Lines(out) as lines:
-        lines("scan", Totals(listed=5, done=5))
+        lines("scan", Totals(listed=5, to_read=5, done=5))
     assert text_of(out) == ""
 
 

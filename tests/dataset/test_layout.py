@@ -10,7 +10,8 @@ from dicomflow.dataset.layout import PRIVATE, TABLES, Layout
 def test_plain_readers_see_the_tables_only(tmp_path: Path) -> None:
     """All that is private lies under one name with an underscore, which readers skip."""
     layout = Layout(tmp_path)
-    private = [layout.description, layout.publish_record, layout.lock, layout.staging("r"), layout.run_record("r")]
+    private = [layout.description, layout.commit_record, layout.lock, layout.staging, layout.next, layout.job_record]
+    private += [layout.runs, layout.run_record("r")]
     assert PRIVATE.startswith("_") and all(path.is_relative_to(tmp_path / PRIVATE) for path in private)
     assert [layout.table(name).parent for name in TABLES] == [tmp_path] * 3
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 import dicomflow
-from dicomflow.dataset import commit
-from dicomflow.dataset.commit import write_lock
+from dicomflow.dataset import lock
 from dicomflow.dataset.layout import Layout
-from dicomflow.errors import DatasetError, DatasetLocked
+from dicomflow.dataset.lock import write_lock
+from dicomflow.errors import CommitFailed, DatasetError, DatasetLocked
 
 HOST = socket.gethostname()
 
@@ -100,7 +100,7 @@ def test_process_of_the_same_number_that_began_later_is_another(layout: Layout) 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
 def test_lock_that_was_never_finished(layout: Layout, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """A run that died before it wrote its name does not block the next."""
-    monkeypatch.setattr(commit, "_OWNER_PAUSE", 0.001)
+    monkeypatch.setattr(lock, "_OWNER_PAUSE", 0.001)
     layout.lock.write_text(text)
     with write_lock(layout):
         assert json.loads(layout.lock.read_text())["pid"] == os.getpid()
@@ -130,13 +130,29 @@ def test_lock_of_a_successor_stays(layout: Layout) -> None:
     assert layout.lock.exists()
 
 
+@pytest.mark.parametrize("fate", ["removed", "another's", "torn"])
+def test_lock_that_was_taken_away(layout: Layout, monkeypatch: pytest.MonkeyPatch, fate: str) -> None:
+    """A run that asks before it publishes learns that it was taken for dead."""
+    monkeypatch.setattr(lock, "_OWNER_PAUSE", 0.001)
+    with write_lock(layout) as held:
+        held.check()
+        if fate == "removed":
+            layout.lock.unlink()
+        elif fate == "torn":
+            layout.lock.write_text("{")
+        else:
+            put_lock(layout, pid=os.getpid(), token="other")
+        with pytest.raises(CommitFailed, match="lock: was taken away from this run; nothing was published; run again"):
+            held.check()
+
+
 def test_lock_that_cannot_be_written(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is one line, and leaves no lock that nobody holds."""
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(commit.json, "dump", fail)
+    monkeypatch.setattr(lock.json, "dump", fail)
     with pytest.raises(DatasetError, match="lock: cannot be written: No space left on device"), write_lock(layout):
         pytest.fail("no lock")
     assert not layout.lock.exists()
@@ -148,7 +164,7 @@ def test_many_processes_at_once(layout: Layout) -> None:
     code = (
         "import os, sys, time\n"
         "from pathlib import Path\n"
-        "from dicomflow.dataset.commit import write_lock\n"
+        "from dicomflow.dataset.lock import write_lock\n"
         "from dicomflow.dataset.layout import Layout\n"
         "from dicomflow.errors import DatasetLocked\n"
         "root = Path(sys.argv[1])\n"

@@ -17,6 +17,7 @@ def summarise(counts: dict[tuple[str, str | None], int], dest: str = "/data/head
     about = {
         "run_id": "r",
         "dest": dest,
+        "version": 3,
         "profile": "standard",
         "scheduler": "in-process",
         "tasks": 1,
@@ -46,14 +47,24 @@ def test_page() -> None:
     assert "10,000 files/s, 171 MB of headers" in page
     assert "pydicom     read 0.3 % of the readable files" in page
     assert "12 remarks" in page
-    assert "dataset     /data/headers\n" in page
+    assert "dataset     /data/headers, version 3\n" in page
 
 
 def test_nothing_superfluous() -> None:
     """What did not happen is not mentioned."""
     page = render(summarise({("ok", None): 5}))
-    for word in ("pydicom ", "issues", "dashboard", "failed"):
+    for word in ("pydicom ", "issues", "dashboard", "failed", "changed"):
         assert word not in page
+
+
+def test_what_changed_since_the_last_run() -> None:
+    """What was not read again, what was taken over and what is gone is said, each where there is some."""
+    page = render(summarise(MIXED, unchanged=9_000, resumed=900, removed=7))
+    assert (
+        "changed     10,000 read, 9,000 known from earlier runs, 900 taken over from a run that was interrupted, 7 gone\n"
+        in page
+    )
+    assert "changed     10,000 read, 1 gone\n" in render(summarise(MIXED, removed=1))
 
 
 def test_next_steps_follow_the_outcomes() -> None:
