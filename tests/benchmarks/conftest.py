@@ -141,6 +141,13 @@ _TABLE = [
     ("large job, 2 worker processes", "speed_2", None, 1.0, "files/s", ""),
     ("2 worker processes / 1", "speed_2", "speed_1", 1.0, "x files/s", "at least 1.7"),
     ("cost per file, large job / small job", "cost_many", "cost_few", 1.0, "x CPU", "at most 1.1"),
+    ("run over known files / first run", "test_rerun", "first_run", 1.0, "x CPU", "at most 0.15"),
+    ("the same as commands, start-up included", "test_rerun_command", "first_command", 1.0, "x CPU", ""),
+    ("deduplicate and publish, share of the large job", "publish_share", None, 100.0, "% of wall", "at most 10"),
+    ("a row of instances, synthetic", "synthetic_instances", None, 1.0, "bytes", ""),
+    ("a row of files, synthetic", "synthetic_files", None, 1.0, "bytes", ""),
+    ("a row of instances, public files", "corpus_instances", None, 1.0, "bytes", ""),
+    ("a row of files, public files", "corpus_files", None, 1.0, "bytes", ""),
     ("peak memory of a worker, small job", "memory_few", None, 2.0**-20, "MiB", "under 400"),
     ("peak memory of a worker, large job", "memory_many", None, 2.0**-20, "MiB", "under 400"),
     *(
