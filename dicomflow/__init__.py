@@ -19,8 +19,8 @@ The map of the house (imports go downwards only)::
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, add_columns, compact, dataset_status, read_headers, open_dataset, write_studies, Dataset, DatasetStatus, RunSummary,
-    Config, load_config, DicomflowError
+    extract, add_columns, compact, dataset_status, read_headers, open_dataset, verify_dataset, write_studies, Dataset,
+    DatasetStatus, RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from dicomflow.errors import DicomflowError
 
 if TYPE_CHECKING:
     from dicomflow.config import Config, load_config
+    from dicomflow.dataset.verify import verify_dataset
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
@@ -55,6 +56,7 @@ __all__ = [
     "load_config",
     "open_dataset",
     "read_headers",
+    "verify_dataset",
     "write_studies",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "load_config": "dicomflow.config",
     "open_dataset": "dicomflow.query",
     "read_headers": "dicomflow.read",
+    "verify_dataset": "dicomflow.dataset.verify",
     "write_studies": "dicomflow.synth",
 }
 

@@ -34,6 +34,7 @@ COMMANDS = MappingProxyType(
         "get": _Entry("dicomflow.cli.get", "Look up one instance by its SOP Instance UID."),
         "add-columns": _Entry("dicomflow.cli.add_columns", "Give a dataset other columns."),
         "compact": _Entry("dicomflow.cli.compact", "Merge the small parts of a dataset into large ones."),
+        "verify": _Entry("dicomflow.cli.verify", "Check every promise of a dataset again."),
         "synth": _Entry("dicomflow.cli.synth", "Write synthetic studies, to try things out."),
         "demo": _Entry("dicomflow.cli.demo", "Synthetic studies, a dataset of them, a first query: in a minute."),
     }
