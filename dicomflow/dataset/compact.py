@@ -32,6 +32,9 @@ SORT_COLUMNS = {
 MAX_ROWS = 1 << 19
 """Rows of a merged part: they are in memory while they are sorted."""
 
+_ANY = "SOPInstanceUID"
+"""What rows without any of these columns are sorted by."""
+
 _SMALL = 4
 """A part of less than a quarter of the size aimed at is worth merging."""
 
@@ -109,7 +112,7 @@ def merge_parts(paths: Sequence[Path], table: str, schema: pa.Schema) -> pa.Tabl
     ]
     coded = [name for name in repeating_text(schema) if name not in keys]
     rows = pa.concat_tables([read_part(path, read_dictionary=coded) for path in paths])
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys])
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in keys or [_ANY]])
     columns = rows.unify_dictionaries().columns
     del rows
     taken = []
