@@ -90,7 +90,7 @@ def _check_commit(layout: Layout, findings: Findings) -> None:
 def _check_leftovers(layout: Layout, findings: Findings) -> None:
     for folder, what in (
         (layout.next, "tables that a run was preparing when it was stopped"),
-        (layout.private / "spill", "what did not fit into the memory of a run that was stopped"),
+        (layout.spill, "what did not fit into the memory of a run that was stopped"),
     ):
         findings.count("leftovers", 1, "places")
         if folder.exists() and not (folder == layout.next and layout.commit_record.exists()):

@@ -52,6 +52,7 @@ class Transaction:
         if redo(layout):
             _log.warning("publish_completed", dest=str(layout.root))
         discard(layout.next)
+        discard(layout.spill)  # of a run that was killed
         self.layout = layout
         self.schemas = Schemas(instances=instances, files=files_schema(), config=config)
         self.profile = (instances.metadata or {}).get(b"dicomflow.profile", b"").decode()
@@ -113,7 +114,7 @@ class Transaction:
             self.old_parts("files"),
             changes.replaced,
             changes.removed,
-            spill=self.layout.private / "spill",
+            spill=self.layout.spill,
             memory=config.memory_bytes,
         )
 

@@ -80,8 +80,10 @@ class Archive:
         """Remove files."""
         self.world = {at: row for at, row in self.world.items() if at[0] not in uris}
 
-    def run(self, mode: Mode = Mode.INCREMENT, *, sources: Sequence[str] = ("/",), tasks: int = 1) -> bool:
-        """List, read what is to be read, and publish; False where there was nothing to publish."""
+    def run(
+        self, mode: Mode = Mode.INCREMENT, *, sources: Sequence[str] = ("/",), tasks: int = 1, stop: bool = False
+    ) -> bool:
+        """List, read what is to be read, and publish; False where there was nothing to publish, or it was stopped before."""
         self.runs += 1
         self.now += timedelta(hours=1)
         self.read = []
@@ -89,8 +91,8 @@ class Archive:
         with write_lock(self.layout) as lock, patch("os.fsync"):  # the disk of the test may take its time
             transaction = Transaction(self.layout, self.instances, self.config, lock)
             transaction.check(mode, "minimal")
-            transaction.staging.open("job")
-            return self._change(transaction, mode, list(sources), tasks)
+            transaction.staging.open(f"job {mode is Mode.FULL}")
+            return self._change(transaction, mode, list(sources), 0 if stop else tasks)
 
     def compact(self, done: Callable[[str, int], None] | None = None) -> bool:
         """Merge small parts; False where there was nothing to merge."""
@@ -110,7 +112,9 @@ class Archive:
     def _change(self, transaction: Transaction, mode: Mode, sources: list[str], tasks: int) -> bool:
         changes = compare(self._list(sources), transaction.read_known(), sources, mode, self._micros(self.now))
         expected = changes.to_read.num_rows
-        self._read(changes.to_read, tasks)
+        self._read(transaction.staging.adopt(changes.to_read, self._micros(self.now)), tasks or 2)
+        if not tasks:
+            return False
         while (verdicts := transaction.settle(changes)).unread.num_rows:
             expected += verdicts.unread.num_rows
             self._read(verdicts.unread, tasks)
