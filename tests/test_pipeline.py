@@ -57,7 +57,7 @@ def leftovers(dest: Path, *, stopped: bool = False) -> list[Path]:
     kept = {private / "dataset.json", private / "runs", *(private / "runs").glob("*.json")}
     if stopped:
         kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fi]*")}
-        kept |= set((private / "staging").glob("*/*.parquet"))
+        kept |= {*(private / "staging").glob("*/*.parquet"), *(private / "staging").glob("*/.*.tmp")}
     tables = {part for name in ("instances", "files", "conflicts") for part in (dest / name).glob("*.parquet")}
     folders = {dest / name for name in ("instances", "files", "conflicts")}
     return [path for path in dest.rglob("*") if path not in kept | tables | folders | {private}]
@@ -125,7 +125,7 @@ def test_all_parts_are_alike(source: Path, reference: Path, tmp_path: Path) -> N
         schemas = {pq.read_schema(part).serialize().to_pybytes() for part in parts}
         assert len(parts) == FILES / 30 and len(schemas) == 1
         assert all(pq.read_table(part, page_checksum_verification=True).num_rows for part in parts)
-    schema = pq.read_schema(parts[0].parents[1] / "instances" / parts[0].with_stem(parts[0].stem + "-0").name)
+    schema = pq.read_schema(next((reference / "instances").glob("*.parquet")))
     assert schema.field("PatientID").metadata[b"dicom.tag"] == b"(0010,0020)"
     assert schema.names[0] == "SOPInstanceUID" and not schema.field(0).nullable
     assert schema.metadata[b"dicomflow.format"] == b"2" and schema.metadata[b"dicomflow.profile"] == b"standard"

@@ -214,8 +214,6 @@ PRIVATE: dict[str, tuple[Damage, str, str]] = {
     "temporary": (lambda at: (at.private / ".dataset.json.0a.tmp").touch(), "leftovers", ".dataset.json.0a.tmp: "),
     "temporary-run": (lambda at: (at.runs / ".x.json.0a.tmp").touch(), "leftovers", "runs/.x.json.0a.tmp: "),
     "probe": (lambda at: (at.private / ".probe.77").touch(), "leftovers", "_dicomflow/.probe.77: "),
-    "lock-gone": (lambda at: at.lock.write_text(owner(started=1.0)), "leftovers", "its process is gone"),
-    "lock-torn": (lambda at: at.lock.write_text("{}"), "leftovers", "its process is gone"),
     "lock-folder": (lambda at: at.lock.mkdir(), "leftovers", "cannot be read"),
     "run-torn": (lambda at: last_record(at).write_text("{"), "runs", "not valid JSON"),
     "run-other": (lambda at: edit_json(last_record(at), run_id="x"), "runs", "another run"),
@@ -259,6 +257,10 @@ def test_remarks(dest: Path) -> None:
     layout.staging.mkdir()
     verification = verify_dataset(dest)
     assert verification.whole and "can be taken up" in verification.remarks[0]
+    for gone in (owner(started=1.0), "{}"):
+        layout.lock.write_text(gone)
+        verification = verify_dataset(dest)
+        assert verification.whole and "is gone; the next run takes it over" in verification.remarks[0]
     layout.next.mkdir()
     for holder, text in ((owner(), f"process {os.getpid()} on "), (owner(host="far-away"), "if that is gone, remove")):
         layout.lock.write_text(holder)
