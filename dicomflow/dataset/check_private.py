@@ -94,7 +94,7 @@ def _check_leftovers(layout: Layout, findings: Findings) -> None:
     ):
         findings.count("leftovers", 1, "places")
         if folder.exists() and not (folder == layout.next and layout.commit_record.exists()):
-            findings.add("leftovers", _below(layout, folder), what, _NEXT_RUN if folder == layout.next else "remove it")
+            findings.add("leftovers", _below(layout, folder), what, _NEXT_RUN)
     for path in _temporary_files(layout):
         findings.add("leftovers", _below(layout, path), "a temporary file of a run that was stopped", "remove it")
 
