@@ -259,6 +259,24 @@ def test_parts_that_no_result_names(small: Path, tmp_path: Path, is_whole: bool)
     assert len(read_all(dest)["instances"]) == len(read_all(dest)["files"]) == 6 and leftovers(dest) == []
 
 
+def test_a_worker_that_was_given_up_and_finishes_late(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What appears in staging after the books were closed is not published, though it is whole."""
+    dest, real = tmp_path / "d", transaction.deduplicate
+
+    def finish_late(*arguments: Any, **options: Any) -> Any:
+        found = real(*arguments, **options)
+        for part in dest.glob("_dicomflow/staging/*/*.parquet"):
+            task, _, rest = part.name.partition("-")
+            shutil.copy(part, part.with_name(f"{task}-00000000{rest[8:]}"))
+        return found
+
+    monkeypatch.setattr(transaction, "deduplicate", finish_late)
+    assert extract(small, dest).rows == 6
+    assert len(read_all(dest)["instances"]) == len(read_all(dest)["files"]) == 6 and leftovers(dest) == []
+
+
 # ---- again and again -------------------------------------------------------------------------------------------------
 
 

@@ -51,6 +51,8 @@ class Staging:
     def __init__(self, layout: Layout, schemas: Schemas) -> None:
         self._layout = layout
         self._schemas = schemas
+        self.completed: list[Path] = []
+        """Ledger parts of the tasks that count; what a worker that was given up adds later does not."""
 
     def open(self, job: str) -> None:
         """Keep what an earlier run left for the same job; discard all else.
@@ -73,7 +75,7 @@ class Staging:
             return None  # torn by the crash: nothing of it is taken up
 
     def ledgers(self) -> list[Path]:
-        """Ledger parts of the completed tasks."""
+        """Ledger parts that are there now."""
         return list_parts(self._layout.staging / "files")
 
     def instances(self, ledgers: Iterable[Path]) -> list[Path]:
@@ -83,8 +85,9 @@ class Staging:
         return [part for part in list_parts(folder) if part.stem.rpartition("-")[0] in wanted]
 
     def keep_only(self, ledgers: Iterable[Path]) -> None:
-        """Remove all parts but those of these tasks: attempts that were given up."""
-        kept = set(ledgers)
+        """Close the books: these tasks count; all other parts, of attempts that were given up, are removed."""
+        self.completed = sorted(ledgers)
+        kept = set(self.completed)
         kept |= set(self.instances(kept))
         for part in [*self.ledgers(), *list_parts(self._layout.staging / "instances")]:
             if part not in kept:

@@ -111,7 +111,7 @@ class Transaction:
         """One row per SOP Instance UID over what is published and what is staged."""
         config = self.schemas.config
         return deduplicate(
-            self.staging.ledgers(),
+            self.staging.completed,
             self.old_parts("files"),
             changes.replaced,
             changes.removed,
@@ -125,7 +125,7 @@ class Transaction:
         Raises:
             CommitFailed: the number is another.
         """
-        rows = count_rows(self.staging.ledgers())
+        rows = count_rows(self.staging.completed)
         if rows != expected:
             raise CommitFailed(
                 f"{expected} files were to be read, but the ledger has {rows} of them; workers and this process must see DEST "
@@ -136,7 +136,7 @@ class Transaction:
         """Whether anything changed: files that failed as they had failed before are no change."""
         edits = verdicts.edits
         dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
-        staged = count_rows(self.staging.ledgers())
+        staged = count_rows(self.staging.completed)
         return self.before is None or bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
 
     def commit(
@@ -159,7 +159,7 @@ class Transaction:
         rewriter = Rewriter(self.layout, self.schemas, run_id)
         plan = Plan(
             old={table: self.old_parts(table) for table in TABLES},
-            ledgers=self.staging.ledgers(),
+            ledgers=self.staging.completed,
             settled=settled_rows(changes.settled, run_id, started),
             edits=verdicts.edits,
             removed_at=last_listed(self.layout) or started,

@@ -115,9 +115,11 @@ class Archive:
         self._read(transaction.staging.adopt(changes.to_read, self._micros(self.now)), tasks or 2)
         if not tasks:
             return False
+        transaction.staging.keep_only(transaction.staging.ledgers())
         while (verdicts := transaction.settle(changes)).unread.num_rows:
             expected += verdicts.unread.num_rows
             self._read(verdicts.unread, tasks)
+            transaction.staging.keep_only(transaction.staging.ledgers())
             changes = read_again(changes, verdicts.unread)
         transaction.check_staged(expected)
         record = self._record()

@@ -115,6 +115,8 @@ def test_every_file_needs_its_ledger_row(grown: Archive) -> None:
     """Too few or too many staged rows publish nothing."""
     with grown.writing() as transaction:
         stage_task(grown.layout.staging, "t", [entry("/s/x", "9"), entry("/s/y", "8")], grown.instances)
+        transaction.staging.keep_only(transaction.staging.ledgers())
+        stage_task(grown.layout.staging, "late", [entry("/s/z", "7")], grown.instances)
         transaction.check_staged(2)
         for expected in (1, 3):
             with pytest.raises(CommitFailed, match=f"{expected} files were to be read, but the ledger has 2 of them"):
