@@ -8,6 +8,7 @@ have a word of their own, and not Hive's ``__HIVE_DEFAULT_PARTITION__``: Arrow, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -25,6 +26,8 @@ from dicomflow.errors import ConfigError, DatasetError
 MISSING = "__missing__"
 MISSING_YEAR = "0"  # a number like the others, and the year of no date
 
+_RESERVED = (MISSING, "__HIVE_DEFAULT_PARTITION__")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _YEAR = ".year"
 _KEPT_BYTES = 64
 _PARTITION_ROWS = 1 << 16
@@ -53,23 +56,24 @@ class PartitionKey:
         >>> PartitionKey("Modality", False).name_folder("CT")
         'by_Modality=CT'
         """
-        missing = MISSING_YEAR if self.is_year else MISSING
-        return f"{self.folder_key}={missing if value in (None, '') else encode_value(str(value))}"
+        if self.is_year:
+            return f"{self.folder_key}={MISSING_YEAR if value is None else value}"
+        return f"{self.folder_key}={MISSING if value in (None, '') else encode_value(str(value))}"
 
 
 def encode_value(text: str) -> str:
-    """A value as part of a folder's name: ASCII, no longer than ~80 characters, and different for different values.
+    """A value as part of a folder's name: ASCII, at most 81 characters, and different for different values.
 
-    >>> encode_value("CT"), encode_value("a/b ü"), encode_value("x.parquet")
-    ('CT', 'a%2Fb%20%C3%BC', 'x%2Eparquet')
+    What looks like a whole number is marked, because Dask decides for each file anew whether a key is a number.
+
+    >>> encode_value("CT"), encode_value("a/b ü"), encode_value("x.parquet"), encode_value("0012")
+    ('CT', 'a%2Fb%20%C3%BC', 'x%2Eparquet', '0012~')
     """
     encoded = _encode(text)
-    if text == MISSING:
-        encoded = encoded.replace("_", "%5F", 1)
-    if len(encoded) > _KEPT_BYTES:
+    if len(encoded) > _KEPT_BYTES or text in _RESERVED:
         digest = xxhash.xxh3_64_hexdigest(text.encode(errors="surrogatepass"))
         return f"{_cut(text)}~{digest}"
-    return encoded
+    return f"{encoded}~" if _WHOLE_NUMBER.fullmatch(text) else encoded
 
 
 def _encode(text: str) -> str:
