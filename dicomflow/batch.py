@@ -158,7 +158,11 @@ def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
     """Rank of each distinct value, the same for equal ones; one more place at the end, for code -1: nulls sort last."""
     ranks = np.full(len(values) + 1, len(values) + 1, np.int64)
     if len(values):
-        ranks[:-1] = pc.rank(values, sort_keys="ascending", tiebreaker="dense")
+        ranks[:-1] = np.where(
+            values.is_valid().to_numpy(zero_copy_only=False),
+            pc.rank(values, sort_keys="ascending", tiebreaker="dense"),
+            len(values) + 1,
+        )
     return ranks
 
 

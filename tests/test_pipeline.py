@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dicomflow
-from dicomflow import pipeline
+from dicomflow.dataset import storage, transaction
 from dicomflow.dataset.commit import redo
 from dicomflow.dataset.layout import Layout
 from dicomflow.errors import CommitFailed, ComputeError, ConfigError, DatasetError, DatasetLocked, SourceError
@@ -45,10 +46,18 @@ def read_all(dest: Path) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def leftovers(dest: Path) -> list[Path]:
-    """What a run may not leave: staged parts, temporary files, locks, records."""
+def present(tables: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The same tables, without the ledger rows of files that are gone."""
+    return {**tables, "files": [row for row in tables["files"] if row["status"] != "removed"]}
+
+
+def leftovers(dest: Path, *, stopped: bool = False) -> list[Path]:
+    """What a run may not leave: temporary files, locks, records; staged parts, if it was not stopped half-way."""
     private = dest / "_dicomflow"
-    kept = {private / "dataset.json", private / "staging", private / "runs", *(private / "runs").glob("*.json")}
+    kept = {private / "dataset.json", private / "runs", *(private / "runs").glob("*.json")}
+    if stopped:
+        kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fi]*")}
+        kept |= {*(private / "staging").glob("*/*.parquet"), *(private / "staging").glob("*/.*.tmp")}
     tables = {part for name in ("instances", "files", "conflicts") for part in (dest / name).glob("*.parquet")}
     folders = {dest / name for name in ("instances", "files", "conflicts")}
     return [path for path in dest.rglob("*") if path not in kept | tables | folders | {private}]
@@ -116,10 +125,10 @@ def test_all_parts_are_alike(source: Path, reference: Path, tmp_path: Path) -> N
         schemas = {pq.read_schema(part).serialize().to_pybytes() for part in parts}
         assert len(parts) == FILES / 30 and len(schemas) == 1
         assert all(pq.read_table(part, page_checksum_verification=True).num_rows for part in parts)
-    schema = pq.read_schema(parts[0].parents[1] / "instances" / parts[0].with_stem(parts[0].stem + "-0").name)
+    schema = pq.read_schema(next((reference / "instances").glob("*.parquet")))
     assert schema.field("PatientID").metadata[b"dicom.tag"] == b"(0010,0020)"
     assert schema.names[0] == "SOPInstanceUID" and not schema.field(0).nullable
-    assert schema.metadata[b"dicomflow.format"] == b"1" and schema.metadata[b"dicomflow.profile"] == b"standard"
+    assert schema.metadata[b"dicomflow.format"] == b"2" and schema.metadata[b"dicomflow.profile"] == b"standard"
     names = ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber")
     for part in (reference / "instances").glob("*.parquet"):
         rows = pq.read_table(part, columns=list(names)).to_pylist()
@@ -232,32 +241,92 @@ def test_a_worker_that_is_killed(source: Path, reference: Path, tmp_path: Path) 
     assert read_all(tmp_path / "d") == read_all(reference)
 
 
-def test_parts_that_no_result_names(small: Path, tmp_path: Path) -> None:
-    """What a lost worker left in staging beside the parts of the task's second try is not published."""
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_parts_that_no_result_names(small: Path, tmp_path: Path, is_whole: bool) -> None:
+    """What a lost worker left in staging beside the parts of the task's second try is not published, even if it was done."""
     dest = tmp_path / "d"
 
     def plant(stage: str, totals: Totals) -> None:
         if stage == "scan" and totals.tasks_done == 1:
-            (part,) = dest.glob("_dicomflow/staging/*/instances/*.parquet")
-            shutil.copy(part, part.with_name(part.name.replace("-0.", "-1.")))
+            (part,) = dest.glob("_dicomflow/staging/instances/*.parquet")
+            (ledger,) = dest.glob("_dicomflow/staging/files/*.parquet")
+            other = f"{ledger.stem.partition('-')[0]}-00000000"
+            shutil.copy(part, part.with_name(f"{other}-0.parquet"))
+            if is_whole:
+                shutil.copy(ledger, ledger.with_name(f"{other}.parquet"))
 
     assert extract(small, dest, progress=plant).rows == 6
-    assert len(read_all(dest)["instances"]) == 6
+    assert len(read_all(dest)["instances"]) == len(read_all(dest)["files"]) == 6 and leftovers(dest) == []
 
 
 # ---- again and again -------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_replaces_the_first(small: Path, tmp_path: Path) -> None:
-    """What is gone from the tree is gone from the dataset, what is new is in it; both runs have their record."""
+def test_a_second_run_over_the_same_files(source: Path, reference: Path, tmp_path: Path) -> None:
+    """It reads what failed, and nothing else; not a byte of the data is written again, and the numbers are those of all."""
+    dest = tmp_path / "d"
+    shutil.copytree(reference, dest)
+    parts = {path: (path.stat().st_ino, path.read_bytes()) for path in dest.rglob("*.parquet")}
+    summary = extract(source, dest)
+    failed = sum(row["status"] == "failed" for row in read_all(dest)["files"])
+    assert (summary.read, summary.unchanged, summary.version) == (failed, FILES - failed, 1) and failed
+    assert (summary.files, summary.removed, summary.resumed) == (FILES, 0, 0)
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in dest.rglob("*.parquet")} == parts
+    assert leftovers(dest) == [] and len(list((dest / "_dicomflow/runs").iterdir())) == 2
+
+
+def test_a_run_reads_what_is_new_or_changed(small: Path, tmp_path: Path) -> None:
+    """What is gone from the tree is gone from the dataset, what is new is in it; the rest is not read."""
+    extract(small, tmp_path / "d")
+    (small / "f0").unlink()
+    os.utime(small / "f1", (1_000_000_000, 1_000_000_000))
+    (small / "new").write_bytes(next(iter(make_series("us"))).data)
+    summary = extract(small, tmp_path / "d")
+    assert (summary.files, summary.read, summary.unchanged, summary.removed) == (6, 2, 4, 1)
+    extract(small, tmp_path / "fresh")
+    assert present(read_all(tmp_path / "d")) == read_all(tmp_path / "fresh") and leftovers(tmp_path / "d") == []
+    gone = [row["uri"] for row in read_all(tmp_path / "d")["files"] if row["status"] == "removed"]
+    assert gone == [str(small / "f0")] and summary.rows == 6
+    assert extract(small, tmp_path / "d").read == 0
+
+
+def test_a_full_run_replaces_the_first(small: Path, tmp_path: Path) -> None:
+    """With --full everything is read again, also with other columns; both runs have their record."""
     extract(small, tmp_path / "d", columns="standard")
     (small / "f0").unlink()
     (small / "new").write_bytes(next(iter(make_series("us"))).data)
-    extract(small, tmp_path / "d", columns="minimal")
+    with pytest.raises(DatasetError, match="columns of profile 'standard', this run asks for others"):
+        extract(small, tmp_path / "d", columns="minimal")
+    assert extract(small, tmp_path / "d", columns="minimal", mode="full").read == 6
     extract(small, tmp_path / "fresh", columns="minimal")
-    assert read_all(tmp_path / "d") == read_all(tmp_path / "fresh") and leftovers(tmp_path / "d") == []
+    assert present(read_all(tmp_path / "d")) == read_all(tmp_path / "fresh") and leftovers(tmp_path / "d") == []
     assert len(list((tmp_path / "d" / "_dicomflow" / "runs").iterdir())) == 2
-    assert dicomflow.open_dataset(tmp_path / "d").description["profile"] == "minimal"
+    assert dicomflow.open_dataset(tmp_path / "d").snapshot.profile == "minimal"
+
+
+def test_retrying_reads_what_failed_and_nothing_else(small: Path, tmp_path: Path) -> None:
+    """New, changed and removed files wait for an ordinary run."""
+    (small / "bad").symlink_to(small / "nothing")
+    assert extract(small, tmp_path / "d").failed == 1
+    (small / "new").write_bytes((small / "f0").read_bytes())
+    (small / "f1").unlink()
+    (small / "nothing").write_bytes(next(iter(make_series("us"))).data)
+    summary = extract(small, tmp_path / "d", mode="retry_failed")
+    assert (summary.read, summary.failed, summary.rows, summary.removed) == (1, 0, 7, 0)
+    assert extract(small, tmp_path / "d").read == 2
+
+
+def test_a_copy_is_read_when_its_original_is_gone(small: Path, tmp_path: Path) -> None:
+    """Of copies one row is kept; when that file goes another copy's row takes its place."""
+    for name in ("copy1", "copy2"):
+        shutil.copy(small / "f0", small / name)
+        os.utime(small / name, (1_000_000_000, 1_000_000_000))
+    assert extract(small, tmp_path / "d").rows == 6
+    (small / "f0").unlink()
+    summary = extract(small, tmp_path / "d")
+    assert (summary.files, summary.read, summary.rows) == (7, 1, 6)
+    statuses = {Path(row["uri"]).name: row["status"] for row in read_all(tmp_path / "d")["files"]}
+    assert (statuses["copy1"], statuses["copy2"], statuses["f0"]) == ("ok", "duplicate", "removed")
 
 
 def test_winners_do_not_depend_on_order(small: Path, tmp_path: Path) -> None:
@@ -272,26 +341,30 @@ def test_winners_do_not_depend_on_order(small: Path, tmp_path: Path) -> None:
     assert {row["uri"]: row["status"] for row in first["files"]}[str(other / "f1")] == "ok"
 
 
-def test_sources_of_the_dataset_must_be_covered(small: Path, tmp_path: Path) -> None:
-    """A run that would drop what an earlier one read is refused; a wider one is not."""
+def test_other_sources_are_added(small: Path, tmp_path: Path) -> None:
+    """What a run does not name stays as it is; the summary counts what it names."""
     extract([small / "f0", small / "f1"], tmp_path / "d")
     before = read_all(tmp_path / "d")
-    with pytest.raises(DatasetError, match="also holds .*/f1, which this run would drop"):
-        extract(small / "f0", tmp_path / "d")
-    assert read_all(tmp_path / "d") == before
-    assert extract(small, tmp_path / "d").rows == 6
+    summary = extract(small / "f0", tmp_path / "d")
+    assert (summary.files, summary.rows, summary.read) == (1, 1, 0) and read_all(tmp_path / "d") == before
+    assert extract(small, tmp_path / "d").read == 4
     sibling = small.with_name("small2")
     shutil.copytree(small, sibling)
-    with pytest.raises(DatasetError, match="which this run would drop"):
-        extract(sibling, tmp_path / "d")
+    summary = extract(sibling, tmp_path / "d")
+    assert (summary.files, summary.read) == (6, 6)
+    tables = read_all(tmp_path / "d")
+    assert len(tables["files"]) == 12 and len(tables["instances"]) == 6
+    assert dicomflow.open_dataset(tmp_path / "d").snapshot.sources == [str(sibling), str(small)]
+    extract([small, sibling], tmp_path / "fresh")
+    assert tables == read_all(tmp_path / "fresh")
 
 
 def test_another_format_is_refused(small: Path, tmp_path: Path) -> None:
     """A dataset of a later version is left alone."""
     extract(small, tmp_path / "d")
     description = tmp_path / "d" / "_dicomflow" / "dataset.json"
-    description.write_text(description.read_text().replace('"format": "1"', '"format": "99"'))
-    with pytest.raises(DatasetError, match="has format '99', this version writes '1'"):
+    description.write_text(description.read_text().replace('"format": "2"', '"format": "99"'))
+    with pytest.raises(DatasetError, match="has format '99', this version reads '2'"):
         extract(small, tmp_path / "d")
 
 
@@ -405,12 +478,14 @@ def test_unreachable_scheduler_leaves_the_dataset(small: Path, tmp_path: Path) -
     extract(small, tmp_path / "d")
     before = read_all(tmp_path / "d")
     with pytest.raises(ComputeError):
-        extract(small, tmp_path / "d", compute__scheduler="tcp://127.0.0.1:9", compute__connect_timeout=1.0)
-    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d") == []
+        extract(
+            small, tmp_path / "d", mode="full", compute__scheduler="tcp://127.0.0.1:9", compute__connect_timeout=1.0
+        )
+    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d", stopped=True) == []
 
 
 def test_full_disk(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that cannot write ends the run with one line; the old dataset stays, staging goes."""
+    """A task that cannot write ends the run with one line; the old dataset stays, and the next run works."""
     extract(small, tmp_path / "d")
     before = read_all(tmp_path / "d")
 
@@ -420,10 +495,10 @@ def test_full_disk(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with monkeypatch.context() as patch:
         patch.setattr(pq.ParquetWriter, "write_table", fail)
         with pytest.raises(DatasetError, match="cannot be written: No space left on device") as caught:
-            extract(small, tmp_path / "d")
+            extract(small, tmp_path / "d", mode="full")
     assert "\n" not in str(caught.value)
-    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d") == []
-    assert extract(small, tmp_path / "d").rows == 6
+    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d", stopped=True) == []
+    assert extract(small, tmp_path / "d", mode="full").rows == 6 and leftovers(tmp_path / "d") == []
 
 
 @pytest.fixture
@@ -439,54 +514,58 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_really_full(source: Path, small: Path, small_disk: Path) -> None:
-    """On a small disk a run that does not fit leaves the dataset of the one that did, and all the space it had."""
+    """On a small disk a run that does not fit leaves the dataset of the one that did; the next run gives the space back."""
     dest = small_disk / "d"
     extract(small, dest, columns="minimal")
     before, free = read_all(dest), os.statvfs(small_disk).f_bavail
-    with pytest.raises(DatasetError, match="cannot be written: .*No space left on device") as caught:
-        extract([small, source], dest, plan__files_per_task=3)
+    with pytest.raises(DatasetError, match=r"No space left on device") as caught:
+        extract([small, source], dest, plan__files_per_task=3, columns="minimal")
     assert "\n" not in str(caught.value)
-    assert read_all(dest) == before and leftovers(dest) == [] and os.statvfs(small_disk).f_bavail == free
+    assert read_all(dest) == before and leftovers(dest, stopped=True) == []
     assert extract(small, dest, columns="minimal").rows == 6
+    assert leftovers(dest) == [] and free - os.statvfs(small_disk).f_bavail <= 2  # one record of a run
 
 
 def test_crash_while_publishing(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is stopped at any rename of its publish leaves either the old dataset or what redo needs."""
+    """A run that dies at any step of its publish leaves either the old dataset or what the next run completes."""
     extract(small, tmp_path / "old")
     (small / "f0").unlink()
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
     extract(small, tmp_path / "new")
     old, new = read_all(tmp_path / "old"), read_all(tmp_path / "new")
-    real_publish, real_replace = pipeline.publish, os.replace
-    ends = set()
-    for last in range(1, 9):
-        dest = tmp_path / f"d{last}"
+    ends = []
+    for last in range(1, 20):
+        dest, steps = tmp_path / f"d{last}", [0]
         shutil.copytree(tmp_path / "old", dest)
-        calls: list[int] = []
 
-        def replace(*paths: Any, calls: list[int] = calls, last: int = last) -> None:
-            calls.append(1)
-            if len(calls) == last:
-                raise Crash
-            real_replace(*paths)
+        def die(real: Callable[..., Any], steps: list[int] = steps, last: int = last) -> Callable[..., Any]:
+            def call(*paths: Any) -> Any:
+                steps[0] += 1
+                if steps[0] >= last:
+                    raise Crash
+                return real(*paths)
 
-        def publish(*arguments: Any, replace: Callable[..., None] = replace) -> None:
+            return call
+
+        def publish(*arguments: Any, real: Any = transaction.publish, die: Any = die) -> None:
             with monkeypatch.context() as patch:
-                patch.setattr(os, "replace", replace)
-                real_publish(*arguments)
+                patch.setattr(os, "replace", die(os.replace))
+                patch.setattr(storage, "_swap", die(storage._swap))
+                real(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, "publish", publish)
-            try:
+            patch.setattr(transaction, "publish", publish)
+            with contextlib.suppress(Crash):
                 extract(small, dest)
-            except Crash:
-                pass
-            else:
-                ends.add("done")
-        redone = redo(Layout(dest))
-        ends.add("redone" if redone else "old" if last == 1 else "done")
-        assert read_all(dest) == (old if last == 1 else new)
         assert not (dest / "_dicomflow" / "lock").exists()
-    assert ends == {"old", "redone", "done"}
+        if steps[0] < last:
+            break
+        seen = len(dicomflow.open_dataset(dest).to_arrow())
+        ends.append(redo(Layout(dest)))
+        assert read_all(dest) == (new if ends[-1] else old) and seen == len(read_all(dest)["instances"])
+        summary = extract(small, dest)
+        assert read_all(dest) == new and leftovers(dest) == [] and summary.read == 0
+    assert ends == [False, *[True] * 4]  # the record, two tables, the description, the record of the run
 
 
 def test_an_unfinished_publish_is_completed_first(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,21 +573,22 @@ def test_an_unfinished_publish_is_completed_first(small: Path, tmp_path: Path, m
     dest = tmp_path / "d"
     extract(small, dest)
     (small / "f0").unlink()
-    real = os.replace
+    real = storage._swap
 
-    def replace(source: Any, target: Any) -> None:
-        if Path(target).parent.name == "files" and Path(target).parent.parent == dest:
+    def swap(one: Path, other: Path) -> bool:
+        if other == dest / "files":
             raise Crash
-        real(source, target)
+        return real(one, other)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
+        patch.setattr(storage, "_swap", swap)
         with pytest.raises(Crash):
             extract(small, dest)
-    assert (dest / "_dicomflow" / "publish.json").exists()
-    with pytest.raises(DatasetError, match="would drop"):
-        extract(small / "f1", dest)
-    assert len(read_all(dest)["files"]) == len(read_all(dest)["instances"]) == 5 and leftovers(dest) == []
+    assert (dest / "_dicomflow" / "commit.json").exists()
+    assert len(read_all(dest)["files"]) == 6 == len(read_all(dest)["instances"]) + 1
+    with pytest.raises(DatasetError, match="asks for others"):
+        extract(small / "f1", dest, columns="minimal")
+    assert len(present(read_all(dest))["files"]) == len(read_all(dest)["instances"]) == 5 and leftovers(dest) == []
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
@@ -517,7 +597,7 @@ def test_an_unfinished_publish_is_completed_first(small: Path, tmp_path: Path, m
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stage", ["list", "plan", "scan", "publish"])
 def test_interrupt_at_each_stage(small: Path, tmp_path: Path, stage: str, workers: int) -> None:
-    """Whenever Ctrl-C comes the old dataset is as it was, the lock is free, and the next run works."""
+    """Whenever Ctrl-C comes the old dataset is as it was, the lock is free, and the next run takes up what was done."""
     extract(small, tmp_path / "d")
     before = read_all(tmp_path / "d")
 
@@ -527,10 +607,13 @@ def test_interrupt_at_each_stage(small: Path, tmp_path: Path, stage: str, worker
 
     options: dict[str, Any] = {"compute__scheduler": "threads", "compute__workers": workers, "plan__files_per_task": 1}
     with pytest.raises(KeyboardInterrupt):
-        extract(small, tmp_path / "d", progress=press, **options)
-    assert read_all(tmp_path / "d") == before
-    assert not (tmp_path / "d" / "_dicomflow" / "lock").exists()
-    assert extract(small, tmp_path / "d", **options).rows == 6
+        extract(small, tmp_path / "d", mode="full", progress=press, **options)
+    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d", stopped=True) == []
+    summary = extract(small, tmp_path / "d", mode="full", **options)
+    assert summary.rows == 6 and summary.read + summary.resumed == 6
+    assert summary.resumed == {"list": 0, "plan": 0, "publish": 6}.get(stage, summary.resumed)
+    assert stage != "scan" or summary.resumed >= 2
+    assert read_all(tmp_path / "d") == before and leftovers(tmp_path / "d") == []
 
 
 SCRIPT = """
@@ -538,14 +621,14 @@ import sys, dicomflow
 def say(stage, totals):
     if stage == "scan" and totals.tasks_done == 3: print("now", flush=True)
 if __name__ == "__main__":
-    dicomflow.extract(sys.argv[1], sys.argv[2], progress=say, compute__scheduler=sys.argv[3], compute__workers=2,
+    dicomflow.extract(sys.argv[1], sys.argv[2], progress=say, mode="full", compute__scheduler=sys.argv[3], compute__workers=2,
                       compute__dashboard_address="", plan__files_per_task=1)
 """
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "in-process", "processes"])
 def test_ctrl_c(source: Path, reference: Path, tmp_path: Path, scheduler: str) -> None:
-    """A process that gets SIGINT while it reads ends soon, and leaves the old dataset and no lock."""
+    """A process that gets SIGINT while it reads ends soon, leaves the old dataset and no lock, and its work is taken up."""
     dest = tmp_path / "d"
     shutil.copytree(reference, dest)
     command = [sys.executable, "-c", SCRIPT, str(source), str(dest), scheduler]
@@ -559,26 +642,30 @@ def test_ctrl_c(source: Path, reference: Path, tmp_path: Path, scheduler: str) -
     assert taken < 3  # half a second on a machine that has nothing else to do
     assert read_all(dest) == read_all(reference) and not (dest / "_dicomflow" / "lock").exists()
     print(f"{scheduler}: {taken:.2f} s")
+    summary = extract(source, dest, mode="full")
+    assert summary.resumed and summary.read < FILES and summary.files == FILES
+    assert read_all(dest) == read_all(reference) and leftovers(dest) == []
 
 
 def test_a_source_that_is_not_mounted_does_not_empty_the_dataset(small: Path, tmp_path: Path) -> None:
-    """A run that finds no instance at all where there were some is refused, and the old dataset stays."""
+    """A run that finds nothing at all where there were files is refused, and the old dataset stays."""
     extract(small, tmp_path / "headers")
     before = read_all(tmp_path / "headers")
     for path in small.rglob("*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(DatasetError, match="found no instance at all"):
+    with pytest.raises(DatasetError, match="nothing is there, but the dataset knows 6 files of it"):
         extract(small, tmp_path / "headers")
     assert read_all(tmp_path / "headers") == before
 
 
-def test_parts_that_a_worker_wrote_elsewhere(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["files", "instances"])
+def test_parts_that_a_worker_wrote_elsewhere(small: Path, tmp_path: Path, table: str) -> None:
     """A worker that sees another disk under DEST's name loses nothing in silence: nothing is published."""
 
     def lose(stage: str, totals: Totals) -> None:
         if stage == "publish":
-            next((tmp_path / "headers/_dicomflow/staging").glob("*/files/*.parquet")).unlink()
+            next((tmp_path / "headers/_dicomflow/staging").glob(f"{table}/*.parquet")).unlink()
 
     with pytest.raises(CommitFailed, match="same name"):
         extract(small, tmp_path / "headers", progress=lose)

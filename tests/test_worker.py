@@ -82,7 +82,8 @@ def scan(tmp_path: Path) -> Scan:
             str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()
         }
         parts = [pq.read_table(staging / part.path) for part in result.data_files if part.table == "instances"]
-        ledger = pq.read_table(staging / "files" / "task.parquet").to_pylist()
+        (entries,) = (part.path for part in result.data_files if part.table == "files")
+        ledger = pq.read_table(staging / entries).to_pylist()
         assert [row["uri"] for row in ledger] == [row["uri"] for row in listed]
         assert result.files == len(paths) == sum(result.counts.values())
         readable = [row for row in ledger if row["status"] in ("ok", "partial")]
@@ -376,12 +377,30 @@ def test_names_that_are_not_utf8(scan: Scan, tmp_path: Path) -> None:
     assert scan([path]).outcome("%FF%FE.dcm")[0] == "ok"
 
 
-def test_the_same_task_twice_gives_the_same_bytes(scan: Scan, put: Put) -> None:
-    """A task that Dask runs again replaces its parts by equal ones."""
+def test_the_same_task_twice_gives_the_same_rows(scan: Scan, put: Put) -> None:
+    """A task that Dask runs again writes equal parts, under names that do not touch those of the first attempt."""
     paths = [put(f"f{n}", make_file(f"1.2.{n}", number=n)) for n in range(5)]
     first, second = scan(paths), scan(paths)
     assert first.rows == second.rows and first.ledger == second.ledger
-    assert first.result.data_files == second.result.data_files
+    parts = [[(part.table, part.rows, part.bytes) for part in done.result.data_files] for done in (first, second)]
+    assert parts[0] == parts[1]
+    assert not {part.path for part in first.result.data_files} & {part.path for part in second.result.data_files}
+
+
+def test_the_ledger_is_written_last(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that the task is done, and belongs to its parts by name."""
+    written: list[tuple[str, str]] = []
+    real = worker.write_data_file
+
+    def write(rows: pa.Table, schema: pa.Schema, table: str, folder: Path, name: str, config: Any) -> Any:
+        written.append((table, name.removesuffix(".parquet")))
+        return real(rows, schema, table, folder, name, config)
+
+    monkeypatch.setattr(worker, "write_data_file", write)
+    scan([put(f"f{n}", make_file(f"1.2.{n}")) for n in range(5)], header__batch_rows=2)
+    assert [table for table, _ in written] == ["instances", "instances", "instances", "files"]
+    stem = written[-1][1]
+    assert [name for _, name in written] == [f"{stem}-0", f"{stem}-1", f"{stem}-2", stem] and stem.startswith("task-")
 
 
 def test_a_result_is_small(scan: Scan, put: Put) -> None:

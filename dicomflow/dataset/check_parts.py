@@ -62,12 +62,10 @@ class _TableChecker:
         self._check_names()
         paths = [self._folder / name for name in sorted(self._parts)]
         is_good = [self._check_part(path, self._parts[path.name]) for path in paths]
-        return TableState(paths, bool(paths) and all(is_good))
+        return TableState(paths, all(is_good))
 
     def _check_names(self) -> None:
         self._findings.count("parts", len(self._parts), "parts")
-        if not self._parts:
-            self._add("parts", self._folder, "this version has no part of it, not even an empty one", RESTORE)
         try:
             found = {path.name for path in self._folder.iterdir()}
         except OSError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dicomflow.dataset.layout import Layout
-from dicomflow.dataset.lock import _is_alive, _read_owner
+from dicomflow.dataset.lock import is_alive, read_owner
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.dataset.verification import Findings
 from dicomflow.errors import DatasetError, describe
@@ -58,17 +58,17 @@ def _check_lock(layout: Layout, findings: Findings) -> bool:
     """Whether somebody writes, or may be writing, this dataset; a lock whose process is gone is a leftover."""
     findings.count("leftovers", 1, "places")
     try:
-        owner = _read_owner(layout.lock)
+        owner = read_owner(layout.lock)
     except OSError as error:
         findings.add("leftovers", _below(layout, layout.lock), f"cannot be read: {describe(error)}", "see who holds it")
         return True
     if owner is None:
         return False
     here = owner.get("host") == socket.gethostname()
-    if owner and (not here or _is_alive(owner)):
+    if owner and (not here or is_alive(owner)):
         findings.remarks.append(_say_who_writes(layout, owner, here=here))
         return True
-    findings.add("leftovers", _below(layout, layout.lock), "its process is gone", "the next run takes it over")
+    findings.remarks.append(f"the process that held {_below(layout, layout.lock)} is gone; the next run takes it over")
     return False
 
 
@@ -90,11 +90,11 @@ def _check_commit(layout: Layout, findings: Findings) -> None:
 def _check_leftovers(layout: Layout, findings: Findings) -> None:
     for folder, what in (
         (layout.next, "tables that a run was preparing when it was stopped"),
-        (layout.private / "spill", "what did not fit into the memory of a run that was stopped"),
+        (layout.spill, "what did not fit into the memory of a run that was stopped"),
     ):
         findings.count("leftovers", 1, "places")
         if folder.exists() and not (folder == layout.next and layout.commit_record.exists()):
-            findings.add("leftovers", _below(layout, folder), what, _NEXT_RUN if folder == layout.next else "remove it")
+            findings.add("leftovers", _below(layout, folder), what, _NEXT_RUN)
     for path in _temporary_files(layout):
         findings.add("leftovers", _below(layout, path), "a temporary file of a run that was stopped", "remove it")
 

@@ -166,3 +166,11 @@ def discard(folder: Path) -> None:
     """Remove a private folder; what cannot be removed now is removed by a later run."""
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
+
+
+def sweep(private: Path) -> None:
+    """Remove the temporary files that a dead process left; whoever calls this holds the lock."""
+    for pattern in (".*.tmp", "*/.*.tmp", "*/*/.*.tmp", ".probe.*"):
+        for path in private.glob(pattern):
+            with contextlib.suppress(OSError):
+                path.unlink()

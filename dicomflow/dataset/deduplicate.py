@@ -131,9 +131,9 @@ order by part, uri, member
 """
 
 _AFFECTED = """
-select filename, count(*) from read_parquet(?, filename = true, hive_partitioning = false) p
+select "/part", count(*) from read_parquet(?, filename = '/part', hive_partitioning = false) p
 semi join moves m on p.source_uri = m.uri and coalesce(p.source_member, '') = coalesce(m.member, '')
-group by filename order by filename
+group by all order by all
 """
 
 
@@ -214,8 +214,7 @@ class Engine:
         """Name ledger parts, whose names may hold what DuckDB takes for patterns."""
         paths = ", ".join("'" + path.replace("'", "''") + "'" for path in _escape(parts))
         self.run(
-            f"create temp view {name} as select * exclude (filename), filename as part "
-            f"from read_parquet([{paths}], filename = true, hive_partitioning = false){condition}"
+            f"create temp view {name} as from read_parquet([{paths}], filename = 'part', hive_partitioning = false){condition}"
         )
 
     def register(self, name: str, rows: pa.Table) -> None:

@@ -11,6 +11,7 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
         lock                             held by the run that writes
         staging/TABLE/*.parquet          what tasks have written, not yet visible; survives a run that is killed
         next/TABLE/*.parquet             tables as they will be, while a commit is prepared
+        spill/                           what does not fit into memory, while a commit is prepared
         runs/RUN.json                    one record per run
 """
 
@@ -75,6 +76,11 @@ class Layout:
     def next(self) -> Path:
         """Folder for the tables of a commit that is being prepared."""
         return self.private / "next"
+
+    @property
+    def spill(self) -> Path:
+        """Folder for what does not fit into memory."""
+        return self.private / "spill"
 
     @property
     def runs(self) -> Path:

@@ -40,7 +40,7 @@ class WriteLock:
         Raises:
             CommitFailed: the lock is gone, or another's.
         """
-        owner = _read_owner(self._path)
+        owner = read_owner(self._path)
         if owner is None or owner.get("token") != self._token:
             raise CommitFailed(f"{self._path}: was taken away from this run; nothing was published; run again")
 
@@ -62,7 +62,7 @@ def find_owner(layout: Layout) -> Owner | None:
         DatasetError: the lock cannot be read.
     """
     try:
-        owner = _read_owner(layout.lock)
+        owner = read_owner(layout.lock)
     except OSError as error:
         raise DatasetError(f"{layout.lock}: cannot be read: {describe(error)}") from None
     if owner is None:
@@ -72,7 +72,7 @@ def find_owner(layout: Layout) -> Owner | None:
         host=host if isinstance(host, str) else None,
         pid=pid if isinstance(pid, int) else None,
         since=since if isinstance(since, str) else None,
-        alive=bool(owner) and _is_alive(owner) if host == socket.gethostname() or not owner else None,
+        alive=bool(owner) and is_alive(owner) if host == socket.gethostname() or not owner else None,
     )
 
 
@@ -110,10 +110,10 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _remove_if_stale(path: Path) -> None:
-    owner = _read_owner(path)
+    owner = read_owner(path)
     if owner is None:
         return
-    if owner and (owner.get("host") != socket.gethostname() or _is_alive(owner)):
+    if owner and (owner.get("host") != socket.gethostname() or is_alive(owner)):
         raise DatasetLocked(
             f"{path.parent.parent}: is being written by process {owner.get('pid')} on {owner.get('host')} since "
             f"{owner.get('since')}; wait for it, or remove {path} if you are sure that it is gone"
@@ -121,7 +121,7 @@ def _remove_if_stale(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _read_owner(path: Path) -> dict[str, Any] | None:
+def read_owner(path: Path) -> dict[str, Any] | None:
     """Who holds the lock; None if there is none, empty if its owner was killed before it could say so."""
     for _ in range(_OWNER_READS):
         try:
@@ -161,7 +161,7 @@ def _release_lock(path: Path, token: str) -> None:
             path.unlink()
 
 
-def _is_alive(owner: Mapping[str, Any]) -> bool:
+def is_alive(owner: Mapping[str, Any]) -> bool:
     """Whether the process that wrote this still runs; a process of the same number that began at another time is another."""
     try:
         process = psutil.Process(int(owner["pid"]))

@@ -15,12 +15,16 @@ SORT_COLUMNS = {
 }
 """Order of the rows of a part."""
 
+_ANY = "SOPInstanceUID"
+"""What rows without any of these columns are sorted by."""
+
 
 def sort_keys(table: str, schema: pa.Schema) -> list[str]:
-    """Those of the sort columns that are there and can be sorted by."""
-    return [
+    """Those of the sort columns that are there and can be sorted by; the key of rows that have none of them."""
+    found = [
         name for name in SORT_COLUMNS[table] if name in schema.names and not pa.types.is_list(schema.field(name).type)
     ]
+    return found or [name for name in (_ANY,) if name in schema.names]
 
 
 def sort_rows(pieces: list[pa.Table], keys: list[str]) -> pa.Table:

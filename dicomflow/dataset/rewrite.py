@@ -108,7 +108,7 @@ class Rewriter:
             ("conflicts", kept["conflicts"], moves.filter(pc.invert(is_new))),
             ("instances", staged, moves.filter(is_new)),
         ):
-            spill, memory = self._layout.private / "spill", self._schemas.config.memory_bytes
+            spill, memory = self._layout.spill, self._schemas.config.memory_bytes
             for part, count in find_affected(parts, found, spill=spill, memory=memory).items():
                 parts.remove(part)
                 changed |= {table, *self._move_rows(part, table, found, count)}

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Changes, Mode
-from dicomflow.dataset.commit import discard, publish, redo
+from dicomflow.dataset.commit import discard, publish, redo, sweep
 from dicomflow.dataset.deduplicate import Verdicts, deduplicate
 from dicomflow.dataset.known import check_columns, check_partitions, join_sources, last_listed, read_known
 from dicomflow.dataset.layout import TABLES, Layout
@@ -53,6 +53,8 @@ class Transaction:
         if redo(layout):
             _log.warning("publish_completed", dest=str(layout.root))
         discard(layout.next)
+        discard(layout.spill)
+        sweep(layout.private)  # of a run that was killed
         self.layout = layout
         self.schemas = Schemas(instances=instances, files=files_schema(), config=config)
         self.profile = (instances.metadata or {}).get(b"dicomflow.profile", b"").decode()
@@ -132,7 +134,7 @@ class Transaction:
             self.old_parts("files"),
             changes.replaced,
             changes.removed,
-            spill=self.layout.private / "spill",
+            spill=self.layout.spill,
             memory=config.memory_bytes,
         )
 

@@ -164,6 +164,7 @@ _TABLE = [
                 "x CPU",
                 "at least 20",
             ),
+            ("scan of all columns / one row", f"{layout}_{key}_all", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
             ("DuckDB, select * / one row", f"{layout}_{key}_duckdb", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
         )
     ),

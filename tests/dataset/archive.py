@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Mode, compare
 from dicomflow.dataset.commit import prepare_destination
+from dicomflow.dataset.compact import compact_parts
 from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.snapshot import Snapshot
@@ -78,28 +80,47 @@ class Archive:
         """Remove files."""
         self.world = {at: row for at, row in self.world.items() if at[0] not in uris}
 
-    def run(self, mode: Mode = Mode.INCREMENT, *, sources: Sequence[str] = ("/",), tasks: int = 1) -> bool:
-        """List, read what is to be read, and publish; False where there was nothing to publish."""
+    def run(
+        self, mode: Mode = Mode.INCREMENT, *, sources: Sequence[str] = ("/",), tasks: int = 1, stop: bool = False
+    ) -> bool:
+        """List, read what is to be read, and publish; False where there was nothing to publish, or it was stopped before."""
         self.runs += 1
         self.now += timedelta(hours=1)
         self.read = []
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock, patch("os.fsync"):  # the disk of the test may take its time
             transaction = Transaction(self.layout, self.instances, self.config, lock)
-            transaction.check(mode)
-            transaction.staging.open("job")
-            return self._change(transaction, mode, list(sources), tasks)
+            transaction.check(mode, "minimal")
+            transaction.staging.open(f"job {mode is Mode.FULL}")
+            return self._change(transaction, mode, list(sources), 0 if stop else tasks)
+
+    def compact(self, done: Callable[[str, int], None] | None = None) -> bool:
+        """Merge small parts; False where there was nothing to merge."""
+        self.runs += 1
+        with self.writing() as transaction:
+            return compact_parts(transaction, self._record(), done)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """The dataset, locked, for a run that keeps its columns."""
+        with write_lock(self.layout) as lock, patch("os.fsync"):
+            yield Transaction.of_dataset(self.layout, self.config, lock)
+
+    def _record(self) -> dict[str, str]:
+        return {"run_id": f"run{self.runs:03}", "dicomflow": "0", "started": self.now.isoformat() + "+00:00"}
 
     def _change(self, transaction: Transaction, mode: Mode, sources: list[str], tasks: int) -> bool:
         changes = compare(self._list(sources), transaction.read_known(), sources, mode, self._micros(self.now))
         expected = changes.to_read.num_rows
-        self._read(changes.to_read, tasks)
+        self._read(transaction.staging.adopt(changes.to_read, self._micros(self.now)), tasks or 2)
+        if not tasks:
+            return False
         while (verdicts := transaction.settle(changes)).unread.num_rows:
             expected += verdicts.unread.num_rows
             self._read(verdicts.unread, tasks)
             changes = read_again(changes, verdicts.unread)
         transaction.check_staged(expected)
-        record = {"run_id": f"run{self.runs:03}", "dicomflow": "0", "started": self.now.isoformat() + "+00:00"}
+        record = self._record()
         if not transaction.is_needed(changes, verdicts):
             transaction.record(record)
             return False

@@ -1,15 +1,20 @@
-"""Atomic writes."""
+"""Atomic writes, second names, folders that change places."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dicomflow.dataset.storage import sync_folder, write_atomically, write_json
+from dicomflow.dataset import storage
+from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_atomically, write_json
 from dicomflow.errors import DatasetError
 
 
@@ -70,3 +75,166 @@ def test_a_file_system_that_does_not_sync_folders(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fsync", lambda _: fail(errno.EIO))
     with pytest.raises(OSError, match="Input/output"):
         sync_folder(tmp_path)
+
+
+# ---- exclusive, links, folders that change places --------------------------------------------------------------------
+
+
+def test_exclusive_does_not_overwrite(tmp_path: Path) -> None:
+    """What must not be there yet is not replaced, and nothing else is left."""
+    write_json(tmp_path / "x.json", 1, exclusive=True)
+    with pytest.raises(DatasetError, match=r"x\.json: cannot be written: File exists$"):
+        write_json(tmp_path / "x.json", 2, exclusive=True)
+    assert (tmp_path / "x.json").read_text() == "1\n" and [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    write_json(tmp_path / "x.json", 3)
+    assert (tmp_path / "x.json").read_text() == "3\n"
+
+
+def test_a_link_is_the_same_file(tmp_path: Path) -> None:
+    """A second name costs no space; removing the first leaves the second."""
+    (tmp_path / "a").write_bytes(b"data")
+    link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a").stat().st_ino == (tmp_path / "b").stat().st_ino
+    (tmp_path / "a").unlink()
+    assert (tmp_path / "b").read_bytes() == b"data"
+
+
+def refuse(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES])
+def test_a_file_system_without_hard_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int) -> None:
+    """The file is copied, and the copy synced before it means anything."""
+    (tmp_path / "a").write_bytes(b"data")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "link", refuse(number))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"data" and synced == [(tmp_path / "b").stat().st_ino]
+    assert (tmp_path / "a").stat().st_ino != synced[0]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+def test_a_link_that_fails_is_no_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int) -> None:
+    """A fault of the disk is a fault, not a reason to write more."""
+    (tmp_path / "a").write_bytes(b"data")
+    monkeypatch.setattr(os, "link", refuse(number))
+    with pytest.raises(OSError, match=os.strerror(number)):
+        link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_link_over_another_file(tmp_path: Path) -> None:
+    """A name that is taken is not given away."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    with pytest.raises(FileExistsError):
+        link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "b"
+
+
+def folders(root: Path) -> tuple[Path, Path]:
+    """The one that is coming, in a folder of its own, and the current one."""
+    coming, current = root / "next" / "t", root / "t"
+    for folder in (coming, current):
+        folder.mkdir(parents=True)
+        (folder / "who").write_text("new" if folder == coming else "old")
+    return coming, current
+
+
+def who(folder: Path) -> str:
+    return (folder / "who").read_text()
+
+
+@pytest.mark.parametrize("can_swap", [True, False])
+def test_folders_change_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, can_swap: bool) -> None:
+    """The new one is where the old one was, the old one where the new one was, and nothing else is left."""
+    if not can_swap:
+        monkeypatch.setattr(storage, "_swap", lambda *_: False)
+    coming, current = folders(tmp_path)
+    replace_folder(coming, current)
+    assert (who(coming), who(current)) == ("old", "new")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["next", "t", "t", "who", "who"]
+
+
+def test_a_folder_that_is_the_first(tmp_path: Path) -> None:
+    """Where nothing is to be replaced the folder only moves."""
+    coming, current = folders(tmp_path)
+    shutil.rmtree(current)
+    replace_folder(coming, current)
+    assert who(current) == "new" and not coming.exists()
+
+
+def test_the_system_swaps_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the system can do it no rename is made, so there is always a folder."""
+    coming, current = folders(tmp_path)
+    if not storage._swap(coming, current):
+        pytest.skip("this system cannot swap two names")
+    storage._swap(coming, current)
+    monkeypatch.setattr(os, "rename", refuse(errno.EIO))
+    replace_folder(coming, current)
+    assert who(current) == "new"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM])
+def test_a_file_system_without_swap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int) -> None:
+    """What the system says it cannot do is done by renames."""
+
+    def swap(*_: object) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(storage, "_find_swap", lambda: swap)
+    coming, current = folders(tmp_path)
+    replace_folder(coming, current)
+    assert (who(coming), who(current)) == ("old", "new")
+
+
+def test_a_system_without_swap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where there is no such call there are renames."""
+    monkeypatch.setattr(storage, "_find_swap", lambda: None)
+    coming, current = folders(tmp_path)
+    replace_folder(coming, current)
+    assert (who(coming), who(current)) == ("old", "new")
+
+
+def test_a_swap_that_fails(tmp_path: Path) -> None:
+    """Any other fault is the system's word, and both folders stay where they were."""
+    coming, current = folders(tmp_path)
+    shutil.rmtree(coming)
+    with pytest.raises(FileNotFoundError, match="No such file or directory"):
+        replace_folder(coming, current)
+    assert who(current) == "old"
+
+
+def test_names_that_are_not_ascii(tmp_path: Path) -> None:
+    """Whatever bytes a path is made of."""
+    coming, current = folders(tmp_path / os.fsdecode("ü '\xff".encode() + b"\xfe"))
+    replace_folder(coming, current)
+    assert (who(coming), who(current)) == ("old", "new")
+
+
+def test_two_renames_that_were_cut_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Doing it again after the first rename, the second or the third ends as if nothing had happened."""
+    monkeypatch.setattr(storage, "_swap", lambda *_: False)
+    real = os.rename
+    for last in (1, 2, 3):
+        coming, current = folders(tmp_path / str(last))
+        made: list[int] = []
+
+        def rename(*paths: Path, made: list[int] = made, last: int = last) -> None:
+            made.append(1)
+            if len(made) > last:
+                raise KeyboardInterrupt
+            real(*paths)
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(os, "rename", rename)
+            replace_folder(coming, current)
+        if not current.exists():
+            replace_folder(coming, current)
+        assert who(current) == "new"

@@ -70,6 +70,7 @@ class Home:
             assert read_with_pandas(self.dest) in (self.old, self.new)
         self.extract()
         assert read_with_pandas(self.dest) == self.new
+        assert not dicomflow.verify_dataset(self.dest).faults
 
 
 @pytest.fixture(autouse=True)
