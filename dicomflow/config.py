@@ -108,6 +108,15 @@ def _check_dashboard(value: str) -> str:
     return value
 
 
+def _check_distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("a column is named twice")
+    return value
+
+
+PartitionKey = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}(\.year)?$")]
+"""A column, or the year of one."""
+
 Size = Annotated[int, BeforeValidator(_parse_size)]
 """Bytes, as an integer or as text with a unit."""
 
@@ -202,6 +211,9 @@ class DatasetConfig(_Section):
         bloom_filter: whether there is one on SOPInstanceUID.
         part_bytes: size that compacted parts grow to.
         compact_above: a run that leaves more parts than this smaller than a quarter of ``part_bytes`` compacts them.
+        partition_by: up to three columns by which the parts of ``instances`` are split into folders: ``Modality``, or the year of
+            a date, ``StudyDate.year``.
+        max_partitions: a run that would leave more folders than this is refused.
         memory_bytes: memory for finding repeated keys, and for compacting; what does not fit is spilled to the disk.
     """
 
@@ -210,6 +222,10 @@ class DatasetConfig(_Section):
     bloom_filter: bool = True
     part_bytes: Annotated[Size, Field(ge=MIB, le=4 * GIB)] = 128 * MIB
     compact_above: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    partition_by: Annotated[
+        tuple[PartitionKey, ...], Field(max_length=3, strict=False), AfterValidator(_check_distinct)
+    ] = ()
+    max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 4096
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
@@ -297,6 +313,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
+    "tuple_type": "a list",
     "path_type": "a file name",
     "model_type": "a mapping of keys to values",
 }
@@ -306,6 +323,8 @@ _RULES = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
     "less_than_equal": "must be at most {le}",
+    "too_long": "has more than {max_length} entries",
+    "string_pattern_mismatch": "expected the name of a column, or one with .year behind it",
     "string_too_short": "must not be empty",
     "string_too_long": "is too long",
     "invalid_key": "a key must be text",

@@ -26,6 +26,7 @@ from dicomflow.dataset.deduplicate import Verdicts
 from dicomflow.dataset.known import check_replaced, check_sources, count_outcomes
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction, read_again
 from dicomflow.errors import CommitFailed, DatasetError
@@ -98,6 +99,9 @@ class _Run:
         self.progress = progress
         self.mode = mode
         self.profile: Profile = load_profile(config.columns)
+        self.schema = instances_schema(self.profile)
+        if mode is not Mode.COLUMNS:  # which keeps what the dataset has
+            Partitioning.of(config.dataset.partition_by, self.schema)
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
         self.run_id = make_run_id(self.began)
@@ -113,7 +117,7 @@ class _Run:
         self._list_sources()  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
-            transaction = Transaction(self.layout, instances_schema(self.profile), self.config.dataset, lock)
+            transaction = Transaction(self.layout, self.schema, self.config.dataset, lock)
             transaction.check(self.mode, self.config.columns)
             self.fingerprint = transaction.fingerprint
             if self.mode is Mode.COLUMNS and transaction.has_columns:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.check_pages import DAMAGE, PageChecker, say_damage
-from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.snapshot import PartInfo, Snapshot
 from dicomflow.dataset.verification import Findings
@@ -61,13 +61,15 @@ class _TableChecker:
         """Look at the folder, then at one part after the other."""
         self._check_names()
         paths = [self._folder / name for name in sorted(self._parts)]
-        is_good = [self._check_part(path, self._parts[path.name]) for path in paths]
+        is_good = [self._check_part(path, self._parts[part_name(path)]) for path in paths]
         return TableState(paths, all(is_good))
 
     def _check_names(self) -> None:
         self._findings.count("parts", len(self._parts), "parts")
         try:
-            found = {path.name for path in self._folder.iterdir()}
+            nested = {part_name(path) for path in list_parts(self._folder)}
+            tops = {name.partition("/")[0] for name in self._parts if partition_of(name)}
+            found = nested | {path.name for path in self._folder.iterdir() if path.name not in tops}
         except OSError as error:
             self._add("parts", self._folder, f"cannot be listed: {describe(error)}", "restore it from a backup")
             return
@@ -134,7 +136,7 @@ class _TableChecker:
 def _find_folder(layout: Layout, table: str, names: set[str]) -> Path:
     """Where the parts lie: a commit that was stopped may not have put the new table into its place yet."""
     coming = layout.next / table
-    is_coming = layout.commit_record.exists() and {part.name for part in layout.parts(table)} != names
+    is_coming = layout.commit_record.exists() and {part_name(part) for part in layout.parts(table)} != names
     return coming if is_coming and coming.is_dir() else layout.table(table)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name
 from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.snapshot import Snapshot, check_format, read_json
 from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_json
@@ -62,7 +62,9 @@ def assemble(layout: Layout, table: str, parts: Iterable[Path]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
-            link_or_copy(part, folder / part.name)
+            name = part_name(part)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(part, folder / name)
     except OSError as error:
         raise CommitFailed(f"nothing was published; run again: {folder}: {describe(error)}") from None
 
@@ -94,7 +96,8 @@ def _check_assembled(layout: Layout, table: str, names: set[str]) -> None:
     """Nothing is recorded that is not there: the folder that is to be visible holds these parts and no others."""
     folder = layout.next / table
     if folder.is_dir():
-        sync_folder(folder)
+        for found, _, _ in os.walk(folder, topdown=False):
+            sync_folder(Path(found))
         sync_folder(layout.next)
     else:
         folder = layout.table(table)
@@ -148,7 +151,7 @@ def _switch_table(layout: Layout, table: str, names: set[str]) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    return {part.name for part in list_parts(folder)}
+    return {part_name(part) for part in list_parts(folder)}
 
 
 def _check_record(layout: Layout, record: Mapping[str, Any]) -> tuple[Snapshot, Mapping[str, Any]]:

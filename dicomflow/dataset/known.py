@@ -103,6 +103,25 @@ def check_columns(snapshot: Snapshot | None, columns: str, schema: str, mode: Mo
     )
 
 
+def check_partitions(snapshot: Snapshot | None, partition_by: Sequence[str], mode: Mode, dest: Path) -> None:
+    """A run that splits otherwise must be asked for.
+
+    Raises:
+        DatasetError: the partitions of the dataset are not those of the run, and the mode does not replace them.
+    """
+    if snapshot is None or mode is Mode.FULL or snapshot.partition_by == list(partition_by):
+        return
+    raise DatasetError(
+        f"{dest}: has {_say_partitions(snapshot.partition_by)}, this run asks for {_say_partitions(partition_by)}; set "
+        f"dataset.partition_by to [{', '.join(snapshot.partition_by)}], or `extract --full` reads everything again and "
+        "splits it anew; or extract into a new folder"
+    )
+
+
+def _say_partitions(names: Sequence[str]) -> str:
+    return f"partitions by {', '.join(names)}" if names else "no partitions"
+
+
 def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> None:
     """A mount that went away leaves an empty folder; that is no reason to drop what was read from it.
 

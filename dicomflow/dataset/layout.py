@@ -4,6 +4,7 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
 
     DEST/
       instances/  files/  conflicts/     the tables: what readers see
+      instances/by_KEY=VALUE/            only with ``partition_by``: up to three of these, one in the other
       _dicomflow/                        private; readers skip names that begin with _
         dataset.json                     what this dataset is: format, version, columns, sources, its parts
         commit.json                      only while a commit is under way: what to do (redo log)
@@ -16,11 +17,19 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 TABLES = ("instances", "files", "conflicts")
 PRIVATE = "_dicomflow"
+
+PARTITION_PREFIX = "by_"
+"""A folder's key has a name of its own: the columns themselves are in the parts."""
+
+MAX_PARTITION_KEYS = 3
+
+_SUFFIX = ".parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +101,55 @@ class Layout:
 
 
 def list_parts(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, by name; none where there is no folder.
+    """The Parquet files of a folder and of its partitions, by name; none where there is no folder.
 
     >>> list_parts(Path("/no/such/folder"))
     []
     """
+    return sorted(_find_parts(folder, MAX_PARTITION_KEYS))
+
+
+def _find_parts(folder: Path, depth: int) -> Iterator[Path]:
     try:
-        return sorted(folder.glob("*.parquet"))
+        found = list(folder.glob("*"))
     except FileNotFoundError:  # it was there a moment ago
-        return []
+        return
+    for path in found:
+        if path.name.endswith(_SUFFIX):
+            yield path
+        elif depth and is_partition(path.name):
+            yield from _find_parts(path, depth - 1)
+
+
+def is_partition(name: str) -> bool:
+    """Whether this is the name of a partition's folder; it cannot be taken for a part.
+
+    >>> is_partition("by_Modality=CT"), is_partition("Modality=CT"), is_partition("by_Modality=.parquet")
+    (True, False, False)
+    """
+    key, equals, value = name.partition("=")
+    is_key = key.startswith(PARTITION_PREFIX) and key.isidentifier()
+    return is_key and bool(equals and value) and "/" not in name and "\0" not in name and not name.endswith(_SUFFIX)
+
+
+def part_name(part: Path) -> str:
+    """Name of a part in its table: that of the file, behind those of its partitions.
+
+    >>> part_name(Path("/data/instances/by_Modality=CT/x.parquet"))
+    'by_Modality=CT/x.parquet'
+    """
+    names = [part.name]
+    for folder in part.parents:
+        if not is_partition(folder.name):
+            break
+        names.insert(0, folder.name)
+    return "/".join(names)
+
+
+def partition_of(name: str) -> str:
+    """The partition in which a part of this name lies; empty for none.
+
+    >>> partition_of("by_Modality=CT/x.parquet"), partition_of("x.parquet")
+    ('by_Modality=CT', '')
+    """
+    return name.rpartition("/")[0]

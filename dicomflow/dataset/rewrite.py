@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from dicomflow.dataset.changes import place_of
 from dicomflow.dataset.commit import assemble
 from dicomflow.dataset.deduplicate import find_affected
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
+from dicomflow.dataset.partition import PartitionBuffer, Partitioning, check_count
 from dicomflow.dataset.parts import count_rows, describe_part, read_part
 from dicomflow.dataset.snapshot import Tables
 from dicomflow.dataset.staging import Schemas, Staging
@@ -36,7 +37,7 @@ class Plan:
         settled: ledger rows of what listing settled.
         edits: see ``deduplicate``.
         removed_at: when removed files were last seen, in microseconds since the epoch.
-        renew: whether columns change, so that every part of ``instances`` and ``conflicts`` does.
+        renew: whether columns or partitions change, so that every part of ``instances`` does.
     """
 
     old: dict[str, list[Path]]
@@ -50,11 +51,18 @@ class Plan:
 class Rewriter:
     """Writes what changes into ``next``, under names that no other run uses."""
 
-    def __init__(self, layout: Layout, schemas: Schemas, run_id: str) -> None:
+    def __init__(self, layout: Layout, schemas: Schemas, run_id: str, partitioning: Partitioning | None = None) -> None:
         self._layout = layout
         self._schemas = schemas
         self._run_id = run_id
         self._written = 0
+        self._partitioning = partitioning or Partitioning()
+        self._buffer = PartitionBuffer(
+            self._partitioning,
+            schemas.config.max_partitions,
+            schemas.config.memory_bytes // 4,
+            lambda rows, partition: self._write_part(rows, "instances", partition),
+        )
 
     def apply(self, plan: Plan) -> None:
         """Assemble the tables that change."""
@@ -67,7 +75,8 @@ class Rewriter:
         for table in TABLES:
             parts = list_parts(self._layout.next / table)
             before = known.get(table, {})
-            tables[table] = {part.name: before.get(part.name) or describe_part(part) for part in parts} or before
+            names = {part_name(part): part for part in parts}
+            tables[table] = {name: before.get(name) or describe_part(part) for name, part in names.items()} or before
         return tables
 
     # ---- the ledger ----
@@ -128,22 +137,41 @@ class Rewriter:
     # ---- parts ----
 
     def write(self, rows: pa.Table, table: str) -> int:
-        """Write rows as a part of the coming table, if there are any; how many."""
+        """Write rows as a part of the coming table, or of several partitions of it, if there are any; how many."""
+        if table == "instances" and self._partitioning.keys:
+            self._buffer.add(rows)
+            return int(rows.num_rows)
+        return self.write_part(rows, table)
+
+    def write_part(self, rows: pa.Table, table: str, partition: str = "") -> int:
+        """Write rows, all of one partition, as a part of the coming table, if there are any; how many."""
         if rows.num_rows:
-            self._write_part(rows, table)
+            self._write_part(rows, table, partition)
         return int(rows.num_rows)
 
-    def _write_part(self, rows: pa.Table, table: str) -> None:
-        name = f"{self._run_id}-{self._written}.parquet"
+    def _write_part(self, rows: pa.Table, table: str, partition: str = "") -> None:
+        name = f"{partition}{'/' if partition else ''}{self._run_id}-{self._written}.parquet"
         self._written += 1
         write_data_file(rows, self._schemas.of(table), table, self._layout.next, name, self._schemas.config)
 
     def finish(self, table: str, parts: Sequence[Path]) -> None:
         """Add the parts that stay; a table without rows has one part, so that every reader finds it and its schema."""
         held = [part for part in parts if count_rows([part])]
+        if table == "instances":
+            held = self._split_parts(held)
         assemble(self._layout, table, held)
         if not list_parts(self._layout.next / table):
             self._write_part(self._schemas.of(table).empty_table(), table)
+
+    def _split_parts(self, parts: Sequence[Path]) -> list[Path]:
+        """Write parts again that lie in no partition, or in one of another kind; those that stay as they are."""
+        fitting = [part for part in parts if self._partitioning.fits(part_name(part))]
+        for part in sorted(set(parts) - set(fitting)):
+            self.write(self._read_rows(part), "instances")
+        self._buffer.flush()
+        folders = {partition_of(part_name(part)) for part in [*fitting, *list_parts(self._layout.next / "instances")]}
+        check_count(len(folders), self._schemas.config.max_partitions)
+        return fitting
 
 
 def edit_ledger(rows: pa.Table, edits: pa.Table, removed_at: int) -> pa.Table:

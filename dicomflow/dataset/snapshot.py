@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import MAX_PARTITION_KEYS, TABLES, Layout, is_partition, list_parts, part_name
 from dicomflow.errors import DatasetError, describe
 
 
@@ -51,6 +51,7 @@ class Snapshot:
         sources: absolute paths whose files the ledger knows.
         last_run: the run that published it.
         tables: its parts.
+        partition_by: what parts of ``instances`` are split by.
     """
 
     format: str
@@ -61,6 +62,7 @@ class Snapshot:
     dicomflow: str
     last_run: str
     tables: Tables = field(default_factory=dict)
+    partition_by: list[str] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any], path: Path) -> Self:
@@ -72,13 +74,14 @@ class Snapshot:
         try:
             plain = {name: _typed(found[name], kind) for name, kind in _KINDS.items()}
             plain["sources"] = [_typed(source, str) for source in plain["sources"]]
+            keys = [_typed(key, str) for key in _typed(found.get("partition_by", []), list)]
             tables = {table: _read_parts(found["tables"][table]) for table in TABLES}
         except (KeyError, TypeError, ValueError):
             raise DatasetError(f"{path}: is not the description of a dataset; extract into a new folder") from None
-        for name in (plain["last_run"], *(name for parts in tables.values() for name in parts)):
-            if not is_file_name(name):
-                raise DatasetError(f"{path}: names {name!r}, which is no file name")
-        return cls(**plain, tables=tables)
+        names = [name for parts in tables.values() for name in parts if not is_part_name(name)]
+        if names or not is_file_name(plain["last_run"]):
+            raise DatasetError(f"{path}: names {[*names, plain['last_run']][0]!r}, which is no file name")
+        return cls(**plain, tables=tables, partition_by=keys)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``dataset.json``."""
@@ -141,7 +144,7 @@ def check_format(found: Mapping[str, Any], path: Path, format_version: str) -> S
 def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
     lost = []
     for folder in (layout.table(table), layout.next / table):  # they may change places between the two looks
-        missing = names - {part.name for part in list_parts(folder)}
+        missing = names - {part_name(part) for part in list_parts(folder)}
         if not missing:
             return [folder / name for name in sorted(names)]
         lost.append(min(missing))
@@ -172,6 +175,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def is_file_name(name: object) -> bool:
     """Whether this names a file in a folder, and nothing elsewhere."""
     return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def is_part_name(name: object) -> bool:
+    """Whether this names a file in a table or in a partition of it, and nothing elsewhere.
+
+    >>> [is_part_name(name) for name in ("a.parquet", "by_Modality=CT/a.parquet", "CT/a.parquet", "by_Modality=CT/..")]
+    [True, True, False, False]
+    """
+    *folders, last = name.split("/") if isinstance(name, str) else ("",)
+    return is_file_name(last) and len(folders) <= MAX_PARTITION_KEYS and all(map(is_partition, folders))
 
 
 def _read_parts(found: Any) -> dict[str, PartInfo]:

@@ -18,10 +18,11 @@ from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Changes, Mode
 from dicomflow.dataset.commit import discard, publish, redo, sweep
 from dicomflow.dataset.deduplicate import Verdicts, deduplicate
-from dicomflow.dataset.known import check_columns, join_sources, last_listed, read_known
+from dicomflow.dataset.known import check_columns, check_partitions, join_sources, last_listed, read_known
 from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
+from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.parts import count_rows, read_schema
 from dicomflow.dataset.rewrite import Plan, Rewriter
 from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
@@ -60,6 +61,7 @@ class Transaction:
         self.fingerprint = schema_fingerprint(instances)
         self.staging = Staging(layout, self.schemas)
         self.before: Snapshot | None = read_snapshot(layout, FORMAT_VERSION)
+        self.partition_by = list(config.partition_by)
         self._lock = lock
 
     @classmethod
@@ -71,7 +73,9 @@ class Transaction:
         """
         redo(layout)
         _, parts = read_published(layout, FORMAT_VERSION)
-        return cls(layout, read_schema(parts["instances"][0]), config, lock)
+        transaction = cls(layout, read_schema(parts["instances"][0]), config, lock)
+        transaction.partition_by = transaction.before.partition_by if transaction.before else []
+        return transaction
 
     @property
     def version(self) -> int:
@@ -82,6 +86,16 @@ class Transaction:
     def has_columns(self) -> bool:
         """Whether rows that are there have the columns of the run."""
         return self.before is None or self.before.schema == self.fingerprint
+
+    @property
+    def has_partitions(self) -> bool:
+        """Whether parts that are there are split as the run splits them."""
+        return self.before is None or self.before.partition_by == self.partition_by
+
+    def make_rewriter(self, run_id: str) -> Rewriter:
+        """What writes the coming version."""
+        partitioning = Partitioning.of(self.partition_by, self.schemas.instances)
+        return Rewriter(self.layout, self.schemas, run_id, partitioning)
 
     def old_parts(self, table: str) -> list[Path]:
         """The published parts of a table."""
@@ -97,8 +111,13 @@ class Transaction:
 
         Raises:
             DatasetError: in one line, with what to do.
+            ConfigError: rows cannot be split into partitions by these columns.
         """
         check_columns(self.before, columns, self.fingerprint, mode, self.layout.root)
+        if mode is Mode.COLUMNS and self.before:
+            self.partition_by = self.before.partition_by
+        check_partitions(self.before, self.partition_by, mode, self.layout.root)
+        Partitioning.of(self.partition_by, self.schemas.instances)
         for part in (part for table in TABLES for part in self.old_parts(table)):
             if not part.is_file():
                 raise DatasetError(f"{part}: is gone; restore it, or extract into a new folder")
@@ -137,7 +156,9 @@ class Transaction:
         edits = verdicts.edits
         dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
         staged = count_rows(self.staging.completed)
-        return self.before is None or bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
+        if self.before is None or not self.has_partitions:
+            return True
+        return bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
 
     def commit(
         self, changes: Changes, verdicts: Verdicts, sources: Sequence[str], run: Mapping[str, Any], started: int
@@ -156,14 +177,14 @@ class Transaction:
             CommitStateUnknown: recorded, but not completed; the next run completes it.
         """
         run_id = str(run["run_id"])
-        rewriter = Rewriter(self.layout, self.schemas, run_id)
+        rewriter = self.make_rewriter(run_id)
         plan = Plan(
             old={table: self.old_parts(table) for table in TABLES},
             ledgers=self.staging.completed,
             settled=settled_rows(changes.settled, run_id, started),
             edits=verdicts.edits,
             removed_at=last_listed(self.layout) or started,
-            renew=not self.has_columns,
+            renew=not (self.has_columns and self.has_partitions),
         )
         rewriter.apply(plan)
         return self.publish(rewriter, sources, run)
@@ -179,6 +200,7 @@ class Transaction:
             dicomflow=str(run["dicomflow"]),
             last_run=str(run["run_id"]),
             tables=rewriter.describe(self.before.tables if self.before else {}),
+            partition_by=self.partition_by,
         )
         publish(self.layout, coming, {**run, "version": coming.version}, self._lock)
         self.before = coming

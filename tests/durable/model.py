@@ -96,7 +96,9 @@ def read_with_duckdb(dest: Path) -> dict[str, Any]:
     """What plain DuckDB sees."""
     found = {}
     for table in ("instances", "conflicts"):
-        rows = duckdb.sql(f"select source_uri, SOPInstanceUID, PatientName from '{dest}/{table}/*.parquet'").fetchall()
+        rows = duckdb.sql(
+            f"select source_uri, SOPInstanceUID, PatientName from '{dest}/{table}/**/*.parquet'"
+        ).fetchall()
         found[table] = {uri: (uid, text) for uri, uid, text in rows}
         assert len(found[table]) == len(rows)
-    return {**found, "files": dict(duckdb.sql(f"select uri, status from '{dest}/files/*.parquet'").fetchall())}
+    return {**found, "files": dict(duckdb.sql(f"select uri, status from '{dest}/files/**/*.parquet'").fetchall())}

@@ -6,7 +6,9 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -41,6 +43,8 @@ contents = st.builds(
 
 class Durable(RuleBasedStateMachine):
     """Files come, change and go; runs end, die or lose the disk's cache; another writer knocks."""
+
+    settings_of_run: Mapping[str, Any] = QUIET
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +89,7 @@ class Durable(RuleBasedStateMachine):
     def run(self, mode: str) -> None:
         """It ends; what it did not read it says."""
         self._expect_next()
-        summary = dicomflow.extract(self.source, self.dest, mode=mode, **QUIET)
+        summary = dicomflow.extract(self.source, self.dest, mode=mode, **self.settings_of_run)
         assert summary.files == len(self.files) == summary.read + summary.unchanged + summary.resumed
         self._take_over()
 
@@ -97,7 +101,7 @@ class Durable(RuleBasedStateMachine):
         disk = Disk(self.dest, self.home / "shadow") if power else None
         with dying(step, disk):
             try:
-                dicomflow.extract(self.source, self.dest, mode=mode, **QUIET)
+                dicomflow.extract(self.source, self.dest, mode=mode, **self.settings_of_run)
             except Crash:
                 pass
             else:
@@ -125,7 +129,7 @@ class Durable(RuleBasedStateMachine):
             return
         with write_lock(layout):
             for write_again in (
-                lambda: dicomflow.extract(self.source, self.dest, **QUIET),
+                lambda: dicomflow.extract(self.source, self.dest, **self.settings_of_run),
                 lambda: dicomflow.compact(self.dest),
             ):
                 with pytest.raises(DatasetError) as caught:
@@ -206,4 +210,16 @@ TestDurable.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
+)
+
+
+class DurablePartitions(Durable):
+    """The same with a folder for each patient's name: partitions come and go, and rows move between them."""
+
+    settings_of_run = MappingProxyType({**QUIET, "dataset__partition_by": ["PatientName"]})
+
+
+TestDurablePartitions = DurablePartitions.TestCase
+TestDurablePartitions.settings = settings(
+    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "30")) // 3
 )
