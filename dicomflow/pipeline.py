@@ -19,7 +19,7 @@ import pyarrow as pa
 from dicomflow import __version__
 from dicomflow.compute import choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import Config, load_config
-from dicomflow.dataset.changes import Changes, Mode, compare
+from dicomflow.dataset.changes import Changes, Mode, below, compare
 from dicomflow.dataset.commit import prepare_destination
 from dicomflow.dataset.compact import compact_if_needed, compact_parts
 from dicomflow.dataset.deduplicate import Verdicts
@@ -229,6 +229,7 @@ class _Run:
             expected += verdicts.unread.num_rows
             changes = read_again(changes, verdicts.unread)
             self.totals.to_read += verdicts.unread.num_rows
+            self.totals.unchanged -= int(below(verdicts.unread["uri"], self._paths()).sum())
             self._timed("scan", partial(self._read, _as_source_files(verdicts.unread)))
 
     def _check_staged(self, transaction: Transaction, expected: int) -> None:

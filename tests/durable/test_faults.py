@@ -257,3 +257,16 @@ def test_a_source_that_is_not_mounted(home: Home) -> None:
     with pytest.raises(DatasetError, match="nothing is there, but the dataset knows 5 files of it; is it not mounted"):
         home.extract()
     assert read_with_pandas(home.dest) == home.old
+
+
+def test_a_copy_that_takes_the_place_of_its_original_is_counted_once(home: Home) -> None:
+    """The copy was known, and is read again because its row is needed now: read, not unchanged."""
+    home.extract()
+    copy = Content("1.9", "Doe^C", 0)
+    for name in ("x", "y"):
+        write(home.source / name, copy)
+    home.extract()
+    (home.source / "x").unlink()
+    summary = home.extract()
+    assert (summary.read, summary.removed) == (1, 1)
+    assert summary.files == summary.read + summary.unchanged == len(NEW) + 1
