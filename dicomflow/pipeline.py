@@ -29,7 +29,7 @@ from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction, read_again
-from dicomflow.errors import CommitFailed, DatasetError
+from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.plan import plan_tasks
@@ -249,10 +249,19 @@ class _Run:
         record = self._run_record()
         if transaction.is_needed(changes, verdicts):
             transaction.commit(changes, verdicts, self._paths(), record, self.started)
-            compact_if_needed(transaction, {**record, "run_id": f"{self.run_id}-compact"})
+            self._compact(transaction, {**record, "run_id": f"{self.run_id}-compact"})
         else:
             transaction.record(record)
         self.totals.counts = count_outcomes(transaction.old_parts("files"), self._scope(transaction))
+
+    def _compact(self, transaction: Transaction, record: dict[str, Any]) -> None:
+        """What the run found is published already: that small parts stay small is worth a warning, no more."""
+        try:
+            compact_if_needed(transaction, record)
+        except CommitStateUnknown:
+            raise
+        except DatasetError as error:
+            _log.warning("compaction_failed", reason=str(error))
 
     def _scope(self, transaction: Transaction) -> list[str] | None:
         """The SOURCEs, where the dataset has others, too."""

@@ -95,7 +95,7 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
     replaced[at[is_known & ~same]] = True
     return Changes(
         to_read=_with_first_seen(listed, known, pa.array(at, mask=~is_known)).filter(pa.array(~is_settled & ~same)),
-        settled=listed.filter(pa.array(is_settled & ~same)),
+        settled=_with_first_seen(listed, known, pa.array(at, mask=~is_known)).filter(pa.array(is_settled & ~same)),
         replaced=_keys(known, replaced),
         removed=_keys(known, removed),
         listed=int(is_known.sum()) if mode is Mode.RETRY else listed.num_rows,

@@ -6,6 +6,8 @@ Knows no headers; writes nothing.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -64,15 +66,23 @@ def join_sources(old: Sequence[str], new: Sequence[str]) -> list[str]:
     ['/a', '/c']
     """
     every = list(dict.fromkeys([*new, *old]))
-    return [path for path in every if not any(is_below(path, other) for other in every if other != path)]
+    return [path for path in every if not any(_lies_in(path, other) for other in every)]
+
+
+def _lies_in(path: str, other: str) -> bool:
+    """Whether listing ``other`` comes to ``path``: not by way of a link, which it may not follow."""
+    if path == other or not is_below(path, other):
+        return False
+    return os.path.realpath(path) == os.path.join(os.path.realpath(other), os.path.relpath(path, other))
 
 
 def last_listed(layout: Layout) -> int | None:
     """When the last run that listed files began, in microseconds since the epoch: what is gone now was there then."""
     for path in sorted(layout.runs.glob("*.json"), key=lambda path: path.stem, reverse=True):
-        record = read_json(path) or {}
-        if record.get("mode") != COMPACT:
-            return _microseconds(str(record.get("started")))
+        with contextlib.suppress(DatasetError):  # of a torn record, the one before it
+            record = read_json(path) or {}
+            if record.get("mode") not in (COMPACT, Mode.RETRY):
+                return _microseconds(str(record.get("started")))
     return None
 
 
@@ -130,11 +140,17 @@ def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> 
     """
     present = known.filter(pc.not_equal(known["status"], str(Status.REMOVED)))["uri"]
     for source in sources:
+        if any(source != other and _is_same_tree(source, other) for other in sources):
+            continue  # a folder with two names is listed under one of them
         if not count_below(listed["uri"], source) and (before := count_below(present, source)):
             raise DatasetError(
                 f"{source}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  To start "
                 "afresh, extract into a new folder"
             )
+
+
+def _is_same_tree(source: str, other: str) -> bool:
+    return is_below(os.path.realpath(source), os.path.realpath(other))
 
 
 def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:

@@ -77,7 +77,9 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise DatasetError(f"{path}: is damaged ({type(error).__name__}); restore it, or extract with --full") from None
+        raise DatasetError(
+            f"{path}: is damaged ({type(error).__name__}); restore it, or extract into a new folder"
+        ) from None
     except OSError as error:
         reason = describe(error) if error.errno else "is damaged or cannot be read"
         raise DatasetError(f"{path}: {reason}; run again, and if that does not help restore it") from None

@@ -149,8 +149,8 @@ def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
             return [folder / name for name in sorted(names)]
         lost.append(min(missing))
     raise DatasetError(
-        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else restore it, or extract with "
-        "--full"
+        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else restore it, or extract "
+        "into a new folder"
     )
 
 

@@ -66,6 +66,8 @@ class Staging:
         if self._read_job() == job:
             return
         discard(self._layout.staging)
+        if self._layout.staging.exists():
+            raise DatasetError(f"{self._layout.staging}: cannot be removed; remove it, then run again")
         write_json(self._layout.job_record, {"job": job})
 
     def _read_job(self) -> object:

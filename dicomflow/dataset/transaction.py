@@ -53,6 +53,8 @@ class Transaction:
         if redo(layout):
             _log.warning("publish_completed", dest=str(layout.root))
         discard(layout.next)
+        if layout.next.exists():
+            raise DatasetError(f"{layout.next}: cannot be removed; remove it, then run again")
         discard(layout.spill)
         sweep(layout.private)  # of a run that was killed
         self.layout = layout
@@ -156,7 +158,7 @@ class Transaction:
         edits = verdicts.edits
         dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
         staged = count_rows(self.staging.completed)
-        if self.before is None or not self.has_partitions:
+        if self.before is None or not (self.has_columns and self.has_partitions):
             return True
         return bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
 
