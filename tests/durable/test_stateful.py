@@ -205,7 +205,7 @@ def _pandas_table(dest: Path, table: str) -> Any:
 
 TestDurable = Durable.TestCase
 TestDurable.settings = settings(
-    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "20")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -221,5 +221,5 @@ class DurablePartitions(Durable):
 
 TestDurablePartitions = DurablePartitions.TestCase
 TestDurablePartitions.settings = settings(
-    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "30")) // 3
+    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "20")) // 3
 )
