@@ -102,3 +102,23 @@ class ScanResult:
     issues: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds: read+scan, decode, write
     peak_rss: int = 0  # bytes, of the process that ran the task
+    retries: int = 0  # reads that were tried again
+    latency: tuple[int, ...] = ()  # files by the time that reading one took: one count per bucket of ``LATENCY_BUCKETS``, and
+    # one for those beyond the last
+
+
+LATENCY_BUCKETS = (25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 0.1, 0.5, 2.5, 10.0)
+"""Upper bounds in seconds: from a header in the page cache to a storage that hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDone:
+    """What a worker says of a task that is under way, each time that a batch of its files is done; adds up to the ScanResult."""
+
+    task_id: str
+    files: int
+    failed: int = 0
+    header_bytes: int = 0
+    file_bytes: int = 0
+    retries: int = 0
+    worker: str = ""  # the name that the cluster gives it; filled in by ``compute``
