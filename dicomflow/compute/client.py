@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from types import TracebackType
@@ -63,7 +63,10 @@ class ClientCluster:
         client = self._connection.client
         loop = _Loop(client, function, name, on, span)
         try:
-            with _hear_notes(client, loop.topic, on.note), WorkerWatch(client, self._config.no_worker_seconds, loop.cancel) as watch:
+            with (
+                _hear_notes(client, loop.topic, on.note),
+                WorkerWatch(client, self._config.no_worker_seconds, loop.cancel) as watch,
+            ):
                 loop.run(iter(tasks), watch)
         except (TimeoutError, CancelledError, OSError) as error:
             raise ComputeError(f"the Dask cluster was lost: {first_line(error)}") from error
@@ -93,7 +96,9 @@ def _make_note(topic: str) -> Note:
 class _Loop:
     """Submit as there is room, book what completes."""
 
-    def __init__(self, client: Client, function: Function, name: str, on: Handlers[Any, Any], span: Sequence[str]) -> None:
+    def __init__(
+        self, client: Client, function: Function, name: str, on: Handlers[Any, Any], span: Sequence[str]
+    ) -> None:
         self._client = client
         self._function = function
         self._name = name
@@ -120,7 +125,7 @@ class _Loop:
     def _refill(self, tasks: Iterator[Any], done: Any, threads: int) -> bool:
         """Draw tasks while there is room, but let no result wait for them."""
         room = max(MIN_IN_FLIGHT, threads * TASKS_AHEAD) - len(self._in_flight)
-        drawn = []
+        drawn: list[Any] = []
         while len(drawn) < room and (not drawn or not done.has_ready()):
             task = self._pieces.popleft() if self._pieces else next(tasks, None)
             if task is None:
