@@ -3,8 +3,8 @@
 In: paths.  Out: rows in the batch of a ``HeaderReader``, and what is special about a file, in a ``Stint``.
 Knows neither Parquet nor the ledger.  A second read only where the header is longer than the prefix.
 
-It runs in a watched thread (``worker.watch``): whatever may not come back stands between ``enter`` and ``leave``, and there
-touches nothing but the buffer, which whoever goes on in its place replaces.
+It runs in a watched thread (``worker.watch``): whatever may not come back stands where ``turn.inside`` is set, and
+touches nothing there but the buffer, which whoever goes on in its place replaces.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
 from dicomflow.sources.local import code_for_os_error
 from dicomflow.uri import path_from_uri
-from dicomflow.worker.meter import FileTimes
+from dicomflow.worker.meter import SAMPLE, FileTimes
 from dicomflow.worker.retry import may_pass
-from dicomflow.worker.watch import Turn
+from dicomflow.worker.watch import GivenUp, Turn
 
 MAX_BATCH_BYTES = 1 << 27
 """Raw values of all rows that a batch may hold before it is written, whatever its number of rows."""
@@ -68,6 +68,7 @@ class Stint:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     passing: dict[int, Outcome] = field(default_factory=dict)
     by_pydicom: list[int] = field(default_factory=list)
+    settled: int = -1  # the last file that was read and had only to be closed
 
     @property
     def done(self) -> Sequence[int]:
@@ -117,7 +118,7 @@ class FileReader:
             if start > stint.until and place:
                 break
             begun.append(start)
-            self._read_file(index, stint, turn)
+            self._read_file(index, start, stint, turn)
             if headers.batch.rows >= self.rows or headers.batch.value_bytes > MAX_BATCH_BYTES:
                 break
             if place % PREFIX_WINDOW == 0:
@@ -135,7 +136,7 @@ class FileReader:
         """
         times = stint.times
         times.end = time.perf_counter()
-        if len(times.scanned) < len(times.begun):  # else it is the closing that hangs
+        if stint.done and stint.done[-1] != stint.settled:  # else it is the closing that hangs
             if is_late:
                 stint.outcomes[stint.done[-1]] = _LATE
             else:
@@ -143,32 +144,36 @@ class FileReader:
         self.headers.abandon()
         self.headers.grow(len(self.headers.buffer))
 
-    def _read_file(self, index: int, stint: Stint, turn: Turn) -> None:
-        """Read one header; whatever happens is an outcome."""
-        headers, times, uri = self.headers, stint.times, self.uris[index]
+    def _read_file(self, index: int, start: float, stint: Stint, turn: Turn) -> None:  # noqa: C901 (a call costs)
+        """Read one header; whatever happens is an outcome.  The hot path: no call that is not needed."""
+        headers, uri = self.headers, self.uris[index]
         if headers.buffer is not self.prefix.buffer:
             self.prefix.renew(headers)
-        start = times.begun[-1]
-        turn.enter(start)
+        turn.inside = start
         try:
             turn.held = descriptor = os.open(uri if uri[0] == "/" else path_from_uri(uri), _OPEN_FLAGS)
         except (OSError, ValueError) as error:
             return self._refuse(index, error, stint, turn)
         try:
             size = os.readv(descriptor, self.prefix.buffers)
-            turn.leave()
-            times.came.append(time.perf_counter())
+            turn.inside = None
+            if turn.given_up:
+                raise GivenUp
+            came = None if index % SAMPLE else self._scan_clock()
             verdict = headers.scan(size, size < self.prefix.size)
             if verdict in _UNFINISHED:
-                self._read_more(descriptor, size, times, turn)
+                came = None
+                self._read_more(descriptor, size, stint, turn)
             if verdict == EMPTY and _is_special(descriptor, start, turn):
                 stint.outcomes[index] = _SPECIAL
             else:
                 self._accept(index, stint)
-            times.scanned.append(time.perf_counter())
+            if came is not None:
+                stint.times.sample(self._scan_clock() - came)
         except OSError as error:
             self._refuse(index, error, stint, turn)
-        turn.enter(start)
+        stint.settled = index
+        turn.inside = start
         turn.held = -1
         try:  # noqa: SIM105 (``suppress`` costs more than the call)
             os.close(descriptor)
@@ -176,13 +181,12 @@ class FileReader:
             pass  # the header was read, and nothing was written
         return turn.leave()
 
-    def _read_more(self, descriptor: int, size: int, times: FileTimes, turn: Turn) -> None:
+    def _read_more(self, descriptor: int, size: int, stint: Stint, turn: Turn) -> None:
         """Read on until the scanner is content, the file ends, or the header is too long."""
-        reader, limit, spent = self.headers, self._limit, 0.0
+        reader, limit, times = self.headers, self._limit, stint.times
         total: int | None = None
         while True:
-            start = time.perf_counter()
-            turn.enter(times.begun[-1])
+            turn.inside = times.begun[-1]
             if total is None:
                 total = os.fstat(descriptor).st_size
             rest = total + 1 if total >= size else limit  # the file may have grown since
@@ -192,17 +196,21 @@ class FileReader:
             while size < wanted and (count := os.preadv(descriptor, [reader.view[size:wanted]], size)):
                 size += count
             turn.leave()
-            spent += time.perf_counter() - start
-            at_end = size < wanted
-            if reader.scan(size, at_end) != NEED_MORE:
-                break
-            if at_end or size >= limit:
+            came = self._scan_clock()
+            is_last = reader.scan(size, at_end := size < wanted) != NEED_MORE
+            if not is_last and (at_end or size >= limit):
                 reader.give_up(size)
-                break
-        times.reading_on += spent
+                is_last = True
+            times.scanning_on += self._scan_clock() - came
+            if is_last:
+                return
+
+    def _scan_clock(self) -> float:
+        """A clock that stands still while a data set is inflated."""
+        return time.perf_counter() - self.headers.inflate_seconds
 
     def _refuse(self, index: int, error: OSError | ValueError, stint: Stint, turn: Turn) -> None:
-        """A call failed, which is still to be left: say how; all its time was reading."""
+        """A call failed, which is still to be left: say how."""
         is_special = isinstance(error, BlockingIOError) and turn.held >= 0 and not _is_regular(turn.held)
         turn.leave()
         self.headers.abandon()
@@ -210,10 +218,6 @@ class FileReader:
             stint.outcomes[index] = _SPECIAL
         else:
             (stint.passing if may_pass(error) else stint.outcomes)[index] = _os_outcome(error)
-        times = stint.times
-        del times.came[len(times.scanned) :]
-        times.came.append(time.perf_counter())
-        times.scanned.append(times.came[-1])
 
     def _accept(self, index: int, stint: Stint) -> None:
         reader, facts = self.headers, self.facts
@@ -276,7 +280,7 @@ class _Prefix:
 
 
 def _is_special(descriptor: int, began: float, turn: Turn) -> bool:
-    turn.enter(began)
+    turn.inside = began
     regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
     turn.leave()
     return not regular

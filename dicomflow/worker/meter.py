@@ -20,20 +20,26 @@ STAGES = ("read", "inflate", "scan", "decode", "write", "wait", "other")
 hand over to the reading thread, tell how far it is."""
 
 
+SAMPLE = 16
+"""How long a header takes to be scanned is measured of every so many files: a look at the clock costs a 500th of a file.  It is
+the processor's time, and much the same from one file to the next; how long the storage takes is not."""
+
+
 @dataclass(slots=True)
 class FileTimes:
-    """Clock readings (``perf_counter``) of files read one after the other.
+    """Clock readings (``perf_counter``) and seconds of files read one after the other."""
 
-    The first three run in step: when each file was begun, its first bytes were there, and its header was scanned; behind that it
-    is closed.
-    """
-
-    begun: list[float] = field(default_factory=list)
-    came: list[float] = field(default_factory=list)
-    scanned: list[float] = field(default_factory=list)
-    reading_on: float = 0.0  # seconds that longer headers took to be read, after their first bytes
-    inflating: float = 0.0
+    begun: list[float] = field(default_factory=list)  # by file
     end: float = 0.0  # when the last one was closed
+    inflating: float = 0.0  # of all files
+    sampled: int = 0  # files whose headers were ...
+    scanning: float = 0.0  # ... scanned in so many seconds
+    scanning_on: float = 0.0  # of all headers, behind the first read
+
+    def sample(self, seconds: float) -> None:
+        """One more header was scanned, in so many seconds."""
+        self.sampled += 1
+        self.scanning += seconds
 
     def latencies(self) -> npt.NDArray[np.float64]:
         """Seconds by file."""
@@ -45,6 +51,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        self._sampled, self._scanning = 0, 0.0
         self._latency = np.zeros(len(LATENCY_BUCKETS) + 1, np.int64)
         self._since = time.perf_counter()
 
@@ -58,15 +65,16 @@ class Meter:
         self.seconds[stage] += self._elapse()
 
     def lap_files(self, times: FileTimes) -> None:
-        """Book the time since the last lap on the stages of reading; a file that hangs is still being read."""
+        """Book the time since the last lap on the stages of reading; what was not scanning or inflating was reading."""
         elapsed = self._elapse()
-        if not times.begun:
-            self.seconds["other"] += elapsed
-            return
-        scanned = sum(times.scanned) - sum(times.came[: len(times.scanned)])
-        spent = {"inflate": times.inflating, "scan": max(scanned - times.reading_on - times.inflating, 0.0)}
-        spent["read"] = times.end - times.begun[0] - sum(spent.values())
-        spent["other"] = elapsed - sum(spent.values())
+        files = len(times.begun)
+        total = times.end - times.begun[0] if files else 0.0
+        self._sampled += times.sampled
+        self._scanning += times.scanning
+        scan = files * self._scanning / max(self._sampled, 1) + times.scanning_on
+        inflate = min(times.inflating, total)
+        scan = min(scan, total - inflate)
+        spent = {"read": total - inflate - scan, "inflate": inflate, "scan": scan, "other": elapsed - total}
         for stage, seconds in spent.items():
             self.seconds[stage] += seconds
 

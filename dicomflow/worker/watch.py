@@ -4,9 +4,10 @@ In: pieces of work that say when they are inside such calls.  Out: whether each 
 Knows no files.
 
 A dead network mount lets ``open`` and ``read`` wait for ever, and nothing ends a thread inside a system call.  So work is done in
-a thread of its own, which holds a token (a ``Turn``) while it is inside such calls, and its owner looks at the token about once
-per second.  Whoever takes the token out decides: the worker took it, and goes on; or the owner did, and the worker, whenever its
-call comes back, ends without touching anything that it shared.  Taking from a list is atomic, so it is never both.
+a thread of its own, which says since when it is inside such calls, and its owner looks about once per second.  Never do both go
+on: the thread first says that it is out, and then looks whether it was given up; the owner first says that it gives up, and then
+looks whether the thread is still inside.  If it is, it finds itself given up whenever its call comes back, and ends without
+touching anything that it shares.  (Two attributes and no lock: this is done twice for each file.)
 """
 
 from __future__ import annotations
@@ -36,20 +37,21 @@ class GivenUp(Exception):
 
 
 class Turn:
-    """Held by a thread while it is inside calls that may not come back.
-
-    ``enter`` takes the time at which the watched work began (``perf_counter``).
+    """What a thread and its owner tell each other.
 
     Attributes:
+        inside: since when (``perf_counter``) the thread is at what it is doing, while it is inside calls that may not come back;
+            None where it is not. On leaving, the thread sets it to None and looks at ``given_up``.
+        given_up: set by the owner: nobody waits for this thread any more.
         held: the file descriptor that is to be closed if the work ends unforeseen; -1 for none.
     """
 
-    __slots__ = ("_token", "enter", "held")
+    __slots__ = ("given_up", "held", "inside")
 
     def __init__(self) -> None:
+        self.inside: float | None = None
+        self.given_up = False
         self.held = -1
-        self._token: list[float] = []
-        self.enter: Callable[[float], None] = self._token.append  # twice per file: no call of our own
 
     def leave(self) -> None:
         """The calls came back.
@@ -57,24 +59,9 @@ class Turn:
         Raises:
             GivenUp: too late.
         """
-        try:
-            self._token.pop()
-        except IndexError:
-            raise GivenUp from None
-
-    def began(self) -> float | None:
-        """Since when the thread has been inside; None where it is not."""
-        try:
-            return self._token[0]
-        except IndexError:
-            return None
-
-    def take(self) -> float | None:
-        """Take the token away from the thread: since when it had it, None where it came back before."""
-        try:
-            return self._token.pop()
-        except IndexError:
-            return None
+        self.inside = None
+        if self.given_up:
+            raise GivenUp
 
 
 Work = Callable[[Turn], None]
@@ -107,29 +94,31 @@ class WatchedThread:
             Exception: what the work raised.
         """
         thread = self._thread = self._thread or _start_thread(self._about, self._max_seconds)
+        self.is_late = False
         thread.work.put(work)
         while True:
             try:
                 error = thread.ended.get(timeout=CHECK_SECONDS)
             except Empty:
-                if self._give_up(thread):
-                    return False
-            else:
-                if error is not None:
-                    raise error
-                return True
+                if not self._is_given_up(thread.turn):
+                    continue
+                error = GivenUp()
+            if isinstance(error, GivenUp):
+                self._thread = None
+                return False
+            if error is not None:
+                raise error
+            return True
 
-    def _give_up(self, thread: _Thread) -> bool:
-        """Leave the thread behind if it has been inside for too long."""
-        began = thread.turn.began()
+    def _is_given_up(self, turn: Turn) -> bool:
+        """Give the thread up if it has been inside for too long; False also where it has come out in this very moment."""
+        began = turn.inside
         if began is None or time.perf_counter() - began <= self._max_seconds:
             return False
-        taken = thread.turn.take()
-        if taken is None:
-            return False
-        self.is_late = taken == began  # else it came back and went on in this very moment
-        thread.given_up, self._thread = True, None
-        return True
+        turn.given_up = True
+        still = turn.inside
+        self.is_late = still == began
+        return still is not None
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +129,7 @@ class WatchedThread:
         """End the thread; after an exception (Ctrl-C) nobody waits for what it is doing."""
         if self._thread is None:
             return
-        self._thread.turn.take()
+        self._thread.turn.given_up = kind is not None
         self._thread.work.put(None)
         if kind is None:
             self._thread.join()
@@ -154,19 +143,17 @@ class _Thread(threading.Thread):
         self.turn = Turn()
         self.work: SimpleQueue[Work | None] = SimpleQueue()
         self.ended: SimpleQueue[BaseException | None] = SimpleQueue()
-        self.given_up = False
 
     def run(self) -> None:
         """Until there is no more work, or nobody waits for it."""
         while (work := self.work.get()) is not None:
             try:
                 work(self.turn)
-            except GivenUp:
-                self._put_away()
-                return
             except BaseException as error:  # noqa: BLE001 (raised again where somebody waits for it)
                 self._put_away()
                 self.ended.put(error)
+                if isinstance(error, GivenUp):
+                    return
             else:
                 self.ended.put(None)
 
@@ -190,4 +177,4 @@ def _start_thread(about: Callable[[], str], max_seconds: float) -> _Thread:
 
 def count_hanging() -> int:
     """Threads of this process that were given up and whose call has not come back."""
-    return sum(isinstance(thread, _Thread) and thread.given_up for thread in threading.enumerate())
+    return sum(isinstance(thread, _Thread) and thread.turn.given_up for thread in threading.enumerate())

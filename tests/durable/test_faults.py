@@ -22,7 +22,13 @@ from dicomflow.dataset.layout import Layout
 from dicomflow.errors import DatasetError
 from tests.durable.model import Content, expect, read_with_pandas, write
 
-QUIET = {"columns": "minimal", "compute__scheduler": "threads", "compute__workers": 1, "plan__files_per_task": 2}
+QUIET = {
+    "columns": "minimal",
+    "compute__scheduler": "threads",
+    "compute__workers": 1,
+    "plan__files_per_task": 2,
+    "retry__attempts": 1,
+}
 
 OLD = {
     "a": Content("1.1", "Doe^A", 0),
