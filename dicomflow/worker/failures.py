@@ -32,7 +32,7 @@ class FailureLog:
             return
         self._lines[is_warning] += 1
         say = _log.warning if is_warning else _log.debug
-        say(f"file_{outcome.status}", uri=uri, code=outcome.code, offset=outcome.offset)
+        say(f"file_{outcome.status}", uri=uri, code=str(outcome.code), offset=outcome.offset)
 
     def close(self) -> None:
         """One line for all those of a kind that were not said."""

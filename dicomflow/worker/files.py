@@ -149,13 +149,14 @@ class FileReader:
         headers, uri = self.headers, self.uris[index]
         if headers.buffer is not self.prefix.buffer:
             self.prefix.renew(headers)
+        buffers = self.prefix.buffers  # of this thread, whatever happens while it is inside
         turn.inside = start
         try:
             turn.held = descriptor = os.open(uri if uri[0] == "/" else path_from_uri(uri), _OPEN_FLAGS)
         except (OSError, ValueError) as error:
             return self._refuse(index, error, stint, turn)
         try:
-            size = os.readv(descriptor, self.prefix.buffers)
+            size = os.readv(descriptor, buffers)
             turn.inside = None
             if turn.given_up:
                 raise GivenUp
@@ -164,7 +165,7 @@ class FileReader:
             if verdict in _UNFINISHED:
                 came = None
                 self._read_more(descriptor, size, stint, turn)
-            if verdict == EMPTY and _is_special(descriptor, start, turn):
+            if verdict == EMPTY and not stat.S_ISREG(_stat(descriptor, start, turn).st_mode):
                 stint.outcomes[index] = _SPECIAL
             else:
                 self._accept(index, stint)
@@ -184,16 +185,16 @@ class FileReader:
     def _read_more(self, descriptor: int, size: int, stint: Stint, turn: Turn) -> None:
         """Read on until the scanner is content, the file ends, or the header is too long."""
         reader, limit, times = self.headers, self._limit, stint.times
-        total: int | None = None
+        begun = times.begun[-1]
+        total = _stat(descriptor, begun, turn).st_size
         while True:
-            turn.inside = times.begun[-1]
-            if total is None:
-                total = os.fstat(descriptor).st_size
             rest = total + 1 if total >= size else limit  # the file may have grown since
             wanted = min(max(reader.needed, 2 * size), rest, limit)
             if wanted > len(reader.buffer):
                 reader.grow(wanted)
-            while size < wanted and (count := os.preadv(descriptor, [reader.view[size:wanted]], size)):
+            view = reader.view  # of this thread, whatever happens while it is inside
+            turn.inside = begun
+            while size < wanted and (count := os.preadv(descriptor, [view[size:wanted]], size)):
                 size += count
             turn.leave()
             came = self._scan_clock()
@@ -279,11 +280,11 @@ class _Prefix:
         self.buffers = [reader.view[: self.size]]
 
 
-def _is_special(descriptor: int, began: float, turn: Turn) -> bool:
-    turn.inside = began
-    regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+def _stat(descriptor: int, begun: float, turn: Turn) -> os.stat_result:
+    turn.inside = begun
+    found = os.fstat(descriptor)
     turn.leave()
-    return not regular
+    return found
 
 
 def _is_regular(descriptor: int) -> bool:

@@ -103,7 +103,7 @@ class _TaskRun:
         self.stem = f"{task.task_id}-{uuid.uuid4().hex[:8]}"
         self.uris: list[str] = self.files["uri"].to_pylist()
         self.reader = FileReader(self.uris, job.profile.columns, job.config.header)
-        self.thread = WatchedThread(job.config.header.max_seconds, self._name_current)
+        self.thread = WatchedThread(job.config.header.max_seconds, lambda: self.uris[self.stint.indexes[0]])
         self.ledger = LedgerRows(len(self.uris))
         self.failures = FailureLog()
         self.data_files: list[DataFile] = []
@@ -175,9 +175,6 @@ class _TaskRun:
         self.meter.lap_files(stint.times)
         self.books.header_bytes += sum(self.reader.facts.header_bytes[rows:])
         return stint
-
-    def _name_current(self) -> str:
-        return self.uris[self.stint.done[-1]] if self.stint.done else self.task_id
 
     def _book(self, stint: Stint) -> None:
         """Enter what came of a stint; what may pass is kept back until there is no other attempt."""

@@ -72,7 +72,7 @@ class WatchedThread:
 
     Args:
         max_seconds: how long watched work may take.
-        about: names what hangs, for the error: a file's uri.
+        about: names what was to be read next, for the error.
 
     >>> with WatchedThread(60.0, lambda: "") as thread:
     ...     thread.run(lambda turn: print("done"))
@@ -165,10 +165,10 @@ class _Thread(threading.Thread):
 
 
 def _start_thread(about: Callable[[], str], max_seconds: float) -> _Thread:
-    if count_hanging() >= MAX_GIVEN_UP:
+    if (hanging := count_hanging()) >= MAX_GIVEN_UP:
         raise StorageHangs(
-            f"{about()}: the storage hangs: {count_hanging()} reads of this process have not come back within "
-            f"{max_seconds:g} s (header.max_seconds); see to the mount, then run again: what is done is kept"
+            f"{about()}: not read, since the storage hangs: {hanging} reads of this process have not come back within "
+            f"{max_seconds:g} s (header.max_seconds); see to the mount, then run again: tasks that are done are kept"
         )
     thread = _Thread()
     thread.start()
