@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicomflow.config import load_config
-from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
+from dicomflow.model import SOURCE_FILE_SCHEMA, BatchDone, ScanResult, ScanTask
 from dicomflow.schema.profile import load_profile
 from dicomflow.uri import uri_from_path
 from dicomflow.worker import ScanJob, files, meter, scan_task, task
@@ -70,15 +70,22 @@ Scan = Callable[..., Done]
 def scan(tmp_path: Path) -> Scan:
     """Run one task over paths, with settings by dotted name."""
 
-    def run(paths: Sequence[Path | bytes], **settings: object) -> Done:
+    def run(paths: Sequence[Path | bytes], note: Callable[[BatchDone], None] | None = None, **settings: object) -> Done:
         config = load_config(
             None, {"retry.base_seconds": 0} | {name.replace("__", "."): value for name, value in settings.items()}
         )
         listed = [{"uri": uri_from_path(os.fsencode(path)), "size": 11, "mtime": 7} for path in paths]
         staging = tmp_path / f"staging{len(list(tmp_path.iterdir()))}"
-        job = ScanJob(run_id="run", started=0, staging=str(staging), profile=load_profile("minimal"), config=config)
+        job = ScanJob(
+            run_id="run",
+            trace_id="trace",
+            started=0,
+            staging=str(staging),
+            profile=load_profile("minimal"),
+            config=config,
+        )
         source_files = pa.Table.from_pylist(listed, SOURCE_FILE_SCHEMA)
-        result = scan_task(ScanTask(task_id="task", files=source_files), job)
+        result = scan_task(ScanTask(task_id="task", files=source_files), job, note)
         assert {part.path for part in result.data_files} == {
             str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()
         }
