@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import sub
 
+import numpy as np
 import pyarrow as pa
 
 from dicomflow.model import BatchDone
@@ -30,7 +31,7 @@ class Books:
     def settle(self, indexes: Sequence[int]) -> None:
         """These files have their outcome."""
         self.files += len(indexes)
-        where = slice(indexes.start, indexes.stop) if isinstance(indexes, range) else list(indexes)
+        where = slice(indexes.start, indexes.stop) if isinstance(indexes, range) else np.array(indexes, np.int64)
         self.file_bytes += int(self._sizes[where].sum())
 
     def take(self) -> BatchDone | None:

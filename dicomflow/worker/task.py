@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from dicomflow.batch import Batch, build_batch
@@ -107,7 +108,8 @@ class _TaskRun:
         self.ledger = LedgerRows(len(self.uris))
         self.failures = FailureLog()
         self.data_files: list[DataFile] = []
-        self.passing: dict[int, Outcome] = {}  # of files that may do better another time
+        # files that may do better another time: their outcome else, and how long they took
+        self.passing: dict[int, tuple[Outcome, float]] = {}
         self.issues = self.fallback_files = 0
         self.books = Books(task.task_id, self.files["size"])
         self.stint = Stint((), 0.0)
@@ -116,9 +118,7 @@ class _TaskRun:
         with self.thread:
             left = self._read_all(range(len(self.uris)))
             try_again(left, self._read_again, self.job.config.retry, self._sleep)
-        for index, outcome in self.passing.items():
-            self._settle(index, outcome)
-        self.books.settle(list(self.passing))
+        self._settle_passing()
         if self.reader.headers.batch.rows:
             self._write_batch()
         self.failures.close()
@@ -185,11 +185,19 @@ class _TaskRun:
         self.ledger.by_pydicom.extend(stint.by_pydicom)
         latencies = stint.times.latencies()
         if stint.passing:
-            self.passing.update(stint.passing)
-            settled = [place for place, index in enumerate(done) if index not in stint.passing]
-            done, latencies = [done[place] for place in settled], latencies[settled]
+            seconds = dict(zip(done, latencies.tolist(), strict=True))
+            self.passing.update((index, (outcome, seconds[index])) for index, outcome in stint.passing.items())
+            done = [index for index in done if index not in stint.passing]
+            latencies = np.array([seconds[index] for index in done])
         self.meter.count(latencies)
         self.books.settle(done)
+
+    def _settle_passing(self) -> None:
+        """There is no other attempt."""
+        for index, (outcome, _) in self.passing.items():
+            self._settle(index, outcome)
+        self.meter.count(np.array([seconds for _, seconds in self.passing.values()]))
+        self.books.settle(list(self.passing))
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self.ledger.set(index, outcome)

@@ -85,6 +85,25 @@ def test_too_many_that_hang(scan: Scan, put: Put, hang: Hang, monkeypatch: pytes
     assert scan(paths).result.counts == {("ok", None): 4}
 
 
+@pytest.mark.parametrize("call", ["readv", "close"])
+def test_a_thread_that_is_given_up_too_early(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Its call had come back after all: the file is read again, once, unless it had been read."""
+    paths = [put(f"f{n}", make_file(f"1.{n}", number=n)) for n in range(4)]
+    real, seen = getattr(os, call), []
+
+    def give_up(descriptor: int, *arguments: Any) -> Any:
+        thread: Any = threading.current_thread()
+        if thread.name == watch.THREAD_NAME and inode_of(descriptor) == inode_of(paths[1]):
+            seen.append(descriptor)
+            thread.turn.given_up = len(seen) == 1
+        return real(descriptor, *arguments)
+
+    monkeypatch.setattr(os, call, give_up)
+    done = scan(paths)
+    assert [row["InstanceNumber"] for row in done.rows] == [0, 1, 2, 3] and sum(done.result.latency) == 4
+    assert len(seen) == (2 if call == "readv" else 1)
+
+
 def _mount_dead(target: Path, device: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
