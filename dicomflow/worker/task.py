@@ -104,7 +104,7 @@ class _TaskRun:
         self.stem = f"{task.task_id}-{uuid.uuid4().hex[:8]}"
         self.uris: list[str] = self.files["uri"].to_pylist()
         self.reader = FileReader(self.uris, job.profile.columns, job.config.header)
-        self.thread = WatchedThread(job.config.header.max_seconds, lambda: self.uris[self.stint.indexes[0]])
+        self.thread = WatchedThread(job.config.header.max_seconds)
         self.ledger = LedgerRows(len(self.uris))
         self.failures = FailureLog()
         self.data_files: list[DataFile] = []
@@ -112,7 +112,6 @@ class _TaskRun:
         self.passing: dict[int, tuple[Outcome, float]] = {}
         self.issues = self.fallback_files = 0
         self.books = Books(task.task_id, self.files["size"])
-        self.stint = Stint((), 0.0)
 
     def run(self) -> ScanResult:
         with self.thread:
@@ -167,9 +166,9 @@ class _TaskRun:
     def _read_some(self, indexes: Sequence[int]) -> Stint:
         """Let the thread read until it is time to look at what came of it."""
         self.meter.lap("other")
-        self.stint = stint = Stint(indexes, until=time.perf_counter() + NOTE_SECONDS)
+        stint = Stint(indexes, until=time.perf_counter() + NOTE_SECONDS)
         inflated, rows = self.reader.headers.inflate_seconds, len(self.reader.facts.file)
-        if not self.thread.run(partial(self.reader.read, stint)):
+        if not self.thread.run(partial(self.reader.read, stint), self.uris[indexes[0]]):
             self.reader.recover(stint, is_late=self.thread.is_late)
         stint.times.inflating = self.reader.headers.inflate_seconds - inflated
         self.meter.lap_files(stint.times)

@@ -72,28 +72,30 @@ class WatchedThread:
 
     Args:
         max_seconds: how long watched work may take.
-        about: names what was to be read next, for the error.
 
-    >>> with WatchedThread(60.0, lambda: "") as thread:
-    ...     thread.run(lambda turn: print("done"))
+    >>> with WatchedThread(60.0) as thread:
+    ...     thread.run(lambda turn: print("done"), "nothing")
     done
     True
     """
 
-    def __init__(self, max_seconds: float, about: Callable[[], str]) -> None:
+    def __init__(self, max_seconds: float) -> None:
         self._max_seconds = max_seconds
-        self._about = about
         self._thread: _Thread | None = None
         self.is_late = False  # the work given up last had taken its time
 
-    def run(self, work: Work) -> bool:
+    def run(self, work: Work, about: str) -> bool:
         """Do the work; False where it was given up inside a call, and ``is_late`` says whether it had taken its time.
+
+        Args:
+            work: what to do.
+            about: what it is about, for the error.
 
         Raises:
             StorageHangs: too many threads hang already.
             Exception: what the work raised.
         """
-        thread = self._thread = self._thread or _start_thread(self._about, self._max_seconds)
+        thread = self._thread = self._thread or _start_thread(about, self._max_seconds)
         self.is_late = False
         thread.work.put(work)
         while True:
@@ -164,10 +166,10 @@ class _Thread(threading.Thread):
                 os.close(descriptor)
 
 
-def _start_thread(about: Callable[[], str], max_seconds: float) -> _Thread:
+def _start_thread(about: str, max_seconds: float) -> _Thread:
     if (hanging := count_hanging()) >= MAX_GIVEN_UP:
         raise StorageHangs(
-            f"{about()}: not read, since the storage hangs: {hanging} reads of this process have not come back within "
+            f"{about}: not read, since the storage hangs: {hanging} reads of this process have not come back within "
             f"{max_seconds:g} s (header.max_seconds); see to the mount, then run again: tasks that are done are kept"
         )
     thread = _Thread()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from dicomflow.errors import StorageHangs
+from dicomflow.header.reader import HeaderReader
 from dicomflow.worker import watch
 from dicomflow.worker.watch import GivenUp, Turn, WatchedThread, count_hanging
 from tests.test_worker import Put, Scan, make_file
@@ -184,13 +186,15 @@ def test_errors_of_the_work_are_raised_where_it_was_asked_for() -> None:
         held.append(turn.held)
         raise ZeroDivisionError
 
-    with WatchedThread(60.0, str) as thread:
+    with WatchedThread(60.0) as thread:
         with pytest.raises(ZeroDivisionError):
-            thread.run(fail)
+            thread.run(fail, "")
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(held[0])
         names: list[str] = []
-        assert thread.run(lambda turn: names.append(threading.current_thread().name)) and names == [watch.THREAD_NAME]
+        assert thread.run(lambda turn: names.append(threading.current_thread().name), "") and names == [
+            watch.THREAD_NAME
+        ]
 
 
 class Race:
@@ -230,8 +234,8 @@ def test_a_call_that_comes_back_while_its_thread_is_given_up(monkeypatch: pytest
         turn.leave()
 
     race = Race(monkeypatch, come_out)
-    with WatchedThread(60.0, str) as thread:
-        assert not thread.run(race.work) and not thread.is_late and race.after == []
+    with WatchedThread(60.0) as thread:
+        assert not thread.run(race.work, "") and not thread.is_late and race.after == []
 
 
 def test_a_call_that_is_another_one_when_its_thread_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,8 +246,8 @@ def test_a_call_that_is_another_one_when_its_thread_is_given_up(monkeypatch: pyt
         turn.inside = time.perf_counter()
 
     race = Race(monkeypatch, go_on)
-    with WatchedThread(60.0, str) as thread:
-        assert not thread.run(race.work) and not thread.is_late
+    with WatchedThread(60.0) as thread:
+        assert not thread.run(race.work, "") and not thread.is_late
     assert race.after == []
 
 
@@ -256,3 +260,18 @@ def test_leaving_in_time() -> None:
     turn.given_up = True
     with pytest.raises(GivenUp):
         turn.leave()
+
+
+def test_a_task_leaves_nothing_behind(scan: Scan, put: Put) -> None:
+    """Its buffers go when it is done, and do not wait for the garbage collector."""
+    paths = [put(f"f{n}", make_file(f"1.{n}")) for n in range(3)]
+    scan(paths)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(each, HeaderReader) for each in gc.get_objects())
+        scan(paths)
+        assert sum(isinstance(each, HeaderReader) for each in gc.get_objects()) == before
+    finally:
+        gc.enable()
+    assert watch.THREAD_NAME not in {thread.name for thread in threading.enumerate()}
