@@ -11,7 +11,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,6 @@ def _split(task: ScanTask) -> list[ScanTask]:
 
 def _scan_and_record(task: ScanTask, note: Note, job: ScanJob) -> ScanResult:
     """Runs on the worker: the task, and its stages for the dashboard."""
-    result = scan_task(task, job)
+    result = scan_task(task, job, lambda done: note(asdict(done)))
     record_stages(result.seconds)
     return result

@@ -57,6 +57,7 @@ class Run:
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
         self.run_id = make_run_id(self.began)
+        self.trace_id = uuid.uuid4().hex
         self.totals = Totals()
         self.stages = Stages()
         self._progress = progress
@@ -68,7 +69,7 @@ class Run:
         Raises:
             DicomflowError: see ``extract``.
         """
-        bind_run(self.run_id, uuid.uuid4().hex)
+        bind_run(self.run_id, self.trace_id)
         list_files(
             self.sources, config=self.config.sources
         )  # a SOURCE that is not there is said before DEST is touched
@@ -145,6 +146,7 @@ class Run:
     def _prepare_reading(self, transaction: Transaction) -> Reading:
         job = ScanJob(
             run_id=self.run_id,
+            trace_id=self.trace_id,
             started=self.started,
             staging=str(self.layout.staging),
             profile=self.profile,

@@ -1,7 +1,7 @@
 """A real Dask scheduler and real Dask workers on loopback, as processes that a test may kill, stop and start.
 
-    with Daemons(tmp_path, workers=2, settings={"scheduler.worker-ttl": "3 s"}) as daemons:
-        dicomflow.extract(source, dest, scheduler=daemons.address)
+with Daemons(tmp_path, workers=2, settings={"scheduler.worker-ttl": "3 s"}) as daemons:
+    dicomflow.extract(source, dest, scheduler=daemons.address)
 """
 
 from __future__ import annotations
