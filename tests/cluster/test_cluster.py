@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
-import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,7 +120,7 @@ def test_scheduler_killed(source: Path, reference: dict[str, Any], tmp_path: Pat
         daemons.start_worker()  # the other one went with its scheduler
         daemons.wait_for_workers(1)
         summary = extract(source, tmp_path / "d", daemons)
-    assert summary.resumed >= 60 and summary.read + summary.resumed == FILES
+    assert summary.resumed >= 40 and summary.read + summary.resumed == FILES
     assert read_all(tmp_path / "d") == reference and leftovers(tmp_path / "d") == []
 
 
