@@ -272,6 +272,10 @@ class Runs(Walk):
         found: cython.longlong = 0
         while values > 0:
             self.load()
+            if self.packed and values >= 8 and self.width <= 2 and wanted == (1 << self.width) - 1 and not self.bit & 7:
+                found += self.count_ones()
+                values -= 8 // self.width
+                continue
             if self.packed:
                 found += self.next() == wanted
                 values -= 1
@@ -282,6 +286,18 @@ class Runs(Walk):
             self.left -= step
             values -= step
         return found
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def count_ones(self) -> cython.int:
+        """Pass over a byte of packed bits; how many of its values, of one or two bits, are all ones."""
+        byte: cython.uchar = self.data[self.bit >> 3]
+        bits: cython.uint = byte & (byte >> 1) & 0x55 if self.width == 2 else byte
+        self.bit += 8
+        self.left -= 8 // self.width
+        bits = (bits & 0x55) + ((bits >> 1) & 0x55)
+        bits = (bits & 0x33) + ((bits >> 2) & 0x33)
+        return (bits & 0x0F) + (bits >> 4)
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -350,11 +366,16 @@ def _find_row(levels: Runs, total: cython.longlong, row: cython.longlong) -> tup
     rows: cython.longlong = -1
     while place < total:
         levels.load()
-        if not levels.packed and levels.value == 0 and rows + levels.left < row:
-            step: cython.longlong = min(levels.left, total - place)
+        ahead: cython.longlong = row - 1 - rows  # rows that may be passed over without a look
+        if not levels.packed and levels.value == 0 and ahead > 0:
+            step: cython.longlong = min(min(levels.left, total - place), ahead)
             levels.left -= step
             rows += step
             place += step
+            continue
+        if levels.packed and ahead >= 8 and place and place + 8 <= total and not levels.bit & 7:
+            rows += 8 - levels.count_ones()
+            place += 8
             continue
         if levels.next() == 0:
             rows += 1

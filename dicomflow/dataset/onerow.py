@@ -22,8 +22,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dicomflow.dataset.footer import count_row_groups, end_of_schema, find_i64, find_keys
-
 try:
     from dicomflow.dataset import cells
 
@@ -31,7 +29,6 @@ try:
 except ImportError:
     COMPILED = False
 
-_PATH_FIELD, _METADATA_FIELD, _INDEX_FIELD = 3, 3, 4
 _PLAIN, _DICTIONARY = 0, (2, 8)
 _MAX_BYTES = 1 << 28
 """Of the pages of a row, inflated."""
@@ -84,32 +81,37 @@ class RowReader:
         self._columns = [_describe(field) for field in schema]
         self._leaves = [leaf for column in self._columns for leaf in column.leaves]
 
-    def find(self, part: mmap.mmap, group: int, key: bytes) -> dict[str, Cell] | None:
+    def find(self, part: mmap.mmap, index: int | None, key: bytes) -> dict[str, Cell] | None:
         """The row of a row group with this key, or None.
+
+        Args:
+            part: a whole file.
+            index: where the offset index of the key in this row group begins.
+            key: the value as stored.
 
         Raises:
             ValueError, IndexError, OSError: damaged, or written in another way.
         """
-        start = len(part) - 8 - int.from_bytes(part[-8:-4], "little")
-        low = _find_offset_index(part[start:-8], self._key, group)
-        if not 0 <= low < start:
+        if index is None:
             raise ValueError("no page index")
-        area = part[low:start]
+        footer = len(part) - 8 - int.from_bytes(part[-8:-4], "little")
+        area = part[index:footer]
         row = _find_key(part, cells.read_pages(area, 0), key)
-        return None if row is None else self._read_row(part, area, row)
+        return None if row is None else {self._key: key.decode(), **self._read_row(part, area, row)}
 
     def _read_row(self, part: mmap.mmap, area: bytes, row: int) -> dict[str, Cell]:
-        places = cells.find_pages(area, 0, len(self._leaves), row)
+        """All columns but the key."""
+        places = cells.find_pages(area, 0, len(self._leaves), row)[1:]
         pages = _read_pages(part, [place[1:3] for place in places], cells.DATA_PAGE)
         entries = [
-            _Entries(leaf, page, row - place[0]) for leaf, page, place in zip(self._leaves, pages, places, strict=True)
+            _Entries(leaf, page, row - place[0]) for leaf, page, place in zip(self._leaves[1:], pages, places, strict=True)
         ]
         coded = [(each, place[3:]) for each, place in zip(entries, places, strict=True) if each.is_coded]
         dictionaries = _read_pages(part, [place for _, place in coded], cells.DICTIONARY_PAGE)
         for (each, _), dictionary in zip(coded, dictionaries, strict=True):
             each.look_up(dictionary)
         read = iter(entries)
-        return {column.name: _assemble(column, read) for column in self._columns}
+        return {column.name: _assemble(column, read) for column in self._columns[1:]}
 
 
 # ---- what the schema says --------------------------------------------------------------------------------------------
@@ -165,16 +167,6 @@ _TYPES: dict[pa.DataType, tuple[str, Callable[[Any], Cell]]] = {
 
 
 # ---- where the row is ------------------------------------------------------------------------------------------------
-
-
-def _find_offset_index(footer: bytes, key: str, group: int) -> int:
-    """Where the offset index of the first column begins: field 4 of its ColumnChunk."""
-    groups, at = count_row_groups(footer, end_of_schema(footer))
-    _, at = find_i64(footer, find_keys(footer, key, at, groups)[group], _PATH_FIELD, -1)
-    offset, _ = find_i64(footer, at, _METADATA_FIELD, _INDEX_FIELD)
-    if offset is None:
-        raise ValueError("no page index")
-    return offset
 
 
 def _find_key(part: mmap.mmap, pages: Sequence[tuple[int, int, int]], key: bytes) -> int | None:
