@@ -197,6 +197,7 @@ class Page:
         self.values = values
         self.encoding = encoding
 
+
 @cython.cclass
 class Runs(Walk):
     """The hybrid of runs and packed bits, a value or many at a time."""

@@ -33,10 +33,10 @@ _METADATA_FIELD, _INDEX_FIELD = 3, 4
 
 
 class KeyPlace(NamedTuple):
-    """Where in a file the filter and the offset index of a row group's key column begin; None: there is none."""
+    """Where in a file the filter and the page index of a row group's key column begin; None: there is none."""
 
     bloom: int | None
-    index: int | None
+    pages: int | None
 
 
 class KeyPlaces:
@@ -128,5 +128,5 @@ def _read_footer(descriptor: int) -> bytes:
 def _read_place(footer: bytes, at: int) -> KeyPlace:
     """From behind the path of a ColumnMetaData: its field 14, and field 4 of the ColumnChunk that it is field 3 of."""
     bloom, at = find_i64(footer, at, _PATH_FIELD, _BLOOM_FIELD)
-    index, _ = find_i64(footer, at, _METADATA_FIELD, _INDEX_FIELD)
-    return KeyPlace(bloom, index)
+    pages, _ = find_i64(footer, at, _METADATA_FIELD, _INDEX_FIELD)
+    return KeyPlace(bloom, pages)

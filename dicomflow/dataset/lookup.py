@@ -4,8 +4,8 @@ In: the parts of a table, its schema, a UID.  Out: the row by column, or None.  
 
     Bloom filters -> row groups that may hold the key -> the key column of those -> page index -> the row's pages
 
-Arrow has no way to ask for filters, nor to begin inside a column, so both are done here (``keyfilter``, ``onerow``).  What they do
-not know, or find damaged, Arrow reads from the start of the row group, with the page checksums verified: it has the last word.
+Arrow has no way to ask for filters, nor to begin inside a column, so both are done here (``keyfilter``, ``onerow``).  What they
+do not know, or find damaged, Arrow reads from the start of the row group, with the page checksums verified: it has the last word.
 Parts are mapped into memory: they are replaced, never written to.
 """
 
@@ -85,7 +85,7 @@ class RowFinder:
             places = [] if groups is None else [self._places.of(part, stream.fileno())[group] for group in groups]
         if self._reader is not None and places:
             try:
-                rows = (self._reader.find(data, place.index, uid.encode()) for place in places)
+                rows = (self._reader.find(data, place.pages, uid.encode()) for place in places)
                 return next((row for row in rows if row is not None), None)
             except _UNKNOWN:
                 pass

@@ -1,13 +1,13 @@
 """Read one row of a Parquet file, decoding little else.
 
-In: a part in memory, a key or a row.  Out: the row by column, as Python values.  Knows what this house writes: the key first, plain
-and never null; zstd; data pages of version 1 with a page index; lists of at most one level.
+In: a part in memory, a key.  Out: the row by column, as Python values.  Knows what ``writer`` writes: the key first, plain and
+never null; zstd; data pages of version 1 with a page index and checksums; lists of at most one level.
 
     key column -> row -> offset indexes -> one page of each leaf column -> entries of the row -> values
 
-Arrow decodes a column from the start of a page, for 160 columns some 20 ms; here the encoded bytes are walked (``cells``, compiled).
-What is not exactly as expected raises ValueError or IndexError, so this may only be wrong to the cost of time: the caller then
-asks Arrow.  Every page that is looked at must match its checksum.
+Arrow decodes each column from the start of a page, which for 160 columns takes some 20 ms; here the encoded bytes are walked
+(``cells``, compiled).  What is not exactly as expected raises ValueError or IndexError, so this may only be wrong to the cost of
+time: the caller then asks Arrow.  Every page that is looked at must match its checksum.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_BYTES = 1 << 28
 
 _PAGES_AT_ONCE = 2  # of the key
 _EPOCH = date(1970, 1, 1).toordinal()
-_ZSTD = pa.Codec("zstd") if pa.Codec.is_available("zstd") else None
+_ZSTD = pa.Codec("zstd")
 
 Cell = Any
 
@@ -75,7 +75,7 @@ class RowReader:
 
     def __init__(self, schema: pa.Schema, key: str) -> None:
         first = schema.field(0)
-        if not COMPILED or _ZSTD is None or first.name != key or first.type != pa.string() or first.nullable:
+        if not COMPILED or first.name != key or first.type != pa.string() or first.nullable:
             raise ValueError("the key is not first, or not text")
         self._key = key
         self._columns = [_describe(field) for field in schema]
@@ -104,7 +104,8 @@ class RowReader:
         places = cells.find_pages(area, 0, len(self._leaves), row)[1:]
         pages = _read_pages(part, [place[1:3] for place in places], cells.DATA_PAGE)
         entries = [
-            _Entries(leaf, page, row - place[0]) for leaf, page, place in zip(self._leaves[1:], pages, places, strict=True)
+            _Entries(leaf, page, row - place[0])
+            for leaf, page, place in zip(self._leaves[1:], pages, places, strict=True)
         ]
         coded = [(each, place[3:]) for each, place in zip(entries, places, strict=True) if each.is_coded]
         dictionaries = _read_pages(part, [place for _, place in coded], cells.DICTIONARY_PAGE)
@@ -172,7 +173,9 @@ _TYPES: dict[pa.DataType, tuple[str, Callable[[Any], Cell]]] = {
 def _find_key(part: mmap.mmap, pages: Sequence[tuple[int, int, int]], key: bytes) -> int | None:
     for start in range(0, len(pages), _PAGES_AT_ONCE):
         some = pages[start : start + _PAGES_AT_ONCE]
-        for (begin, _, _), page in zip(some, _read_pages(part, [place[1:] for place in some], cells.DATA_PAGE), strict=True):
+        for (begin, _, _), page in zip(
+            some, _read_pages(part, [place[1:] for place in some], cells.DATA_PAGE), strict=True
+        ):
             if page.encoding != _PLAIN:
                 raise ValueError("keys of another encoding")
             row = cells.find_text(page, key)
