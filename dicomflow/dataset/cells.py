@@ -121,8 +121,10 @@ def read_pages(area: bytes, at: int) -> list:
     return _read_pages(Walk(area, at, len(area)))
 
 
-def find_pages(area: bytes, at: int, leaves: int, row: int) -> list:
-    """For each leaf column of a row group: (first row, offset, end) of the page of this row; where its dictionary begins, and ends.
+def find_pages(area: bytes, at: int, leaves: int, row: int, rows: int) -> list:
+    """For each leaf column of a row group of so many rows, what holds this row.
+
+    First row of the page, its offset, end and number of rows; where its dictionary begins and ends.
 
     The offset indexes of a row group follow each other, and so do its column chunks: what lies between the last page of a leaf and
     the first data page of the next one is the dictionary of the latter.  The first leaf has none.
@@ -135,12 +137,12 @@ def find_pages(area: bytes, at: int, leaves: int, row: int) -> list:
         first: cython.longlong = pages[0][1]
         if before > first:
             raise ValueError("columns out of order")
-        begin: tuple = pages[0]
-        for page in pages:
-            if page[0] > row:
-                break
-            begin = page
-        found.append((begin[0], begin[1], begin[2], first if before < 0 else before, first))
+        number: cython.Py_ssize_t = 0
+        while number + 1 < len(pages) and pages[number + 1][0] <= row:
+            number += 1
+        page: tuple = pages[number]
+        stop: cython.longlong = pages[number + 1][0] if number + 1 < len(pages) else rows
+        found.append((page[0], page[1], page[2], stop - page[0], first if before < 0 else before, first))
         before = pages[len(pages) - 1][2]
     return found
 
@@ -326,12 +328,13 @@ def _read_levels(text: bytes, at: cython.Py_ssize_t, end: cython.Py_ssize_t, hig
     return runs
 
 
-def find_entries(page: Page, row: int, is_list: bool, highest: int) -> tuple:
+def find_entries(page: Page, row: int, rows: int, is_list: bool, highest: int) -> tuple:
     """Where a row's entries stand in a data page: (definition levels of each, values before them, where the values begin).
 
     Args:
         page: see ``Page``.
         row: counted from the first of the page.
+        rows: of the page, by the page index, which has no checksum: so they are counted.
         is_list: whether repetition levels of 0 and 1 come first.
         highest: the definition level of a value that is there.
     """
@@ -345,9 +348,14 @@ def find_entries(page: Page, row: int, is_list: bool, highest: int) -> tuple:
     levels: Runs
     if is_list:
         levels = _read_levels(text, at, end, 1)
+        if total - levels.count(total, 1) != rows:
+            raise ValueError("another number of rows")
+        levels = _read_levels(text, at, end, 1)
         at = levels.end
         start, stop = _find_row(levels, total, row)
-    if stop > total:
+    elif total != rows:
+        raise ValueError("another number of rows")
+    if row >= rows or stop > total:
         raise ValueError("the row is not in this page")
     if top == 0:
         return bytes(stop - start), start, at

