@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 import pytest
 from conftest import cpu_of_self
 
 from dicomflow import read_headers
 from dicomflow.config import DatasetConfig
-from dicomflow.dataset.lookup import find_row
+from dicomflow.dataset.lookup import RowFinder, find_row
 from dicomflow.dataset.writer import DISTINCT_COLUMNS, write_data_file
 from dicomflow.synth import iter_files
 
@@ -104,20 +105,36 @@ def test_lookup(benchmark: Any, dataset: tuple[str, list[Path], Any], key: str) 
     def scan_key(uid: str) -> int:
         return scan(uid, ["SOPInstanceUID"])
 
+    def read_key(uid: str) -> int:
+        """As pandas reads it; the row is not fetched."""
+        return int(pc.index(pq.read_table(names, columns=["SOPInstanceUID"])["SOPInstanceUID"], uid).as_py() >= 0)
+
+    def find(uid: str) -> int:
+        return int(find_row(parts, schema, uid) is not None)
+
+    opened = RowFinder(parts, schema)
+
+    def find_opened(uid: str) -> int:
+        return int(opened.find(uid) is not None)
+
     with duckdb.connect() as connection:
 
         def ask(uid: str) -> int:
             sql = "select * from read_parquet($parts) where SOPInstanceUID = $uid"
             return int(connection.sql(sql, params={"parts": names, "uid": uid}).to_arrow_table().num_rows)
 
-        found: dict[str, list[float]] = {"": [], "_scan": [], "_duckdb": [], "_all": [_cpu(scan, uids[0], expected)]}
-        find_row(parts, schema, uids[0])
+        found: dict[str, list[float]] = {name: [] for name in ("", "_opened", "_scan", "_read", "_duckdb")}
+        found["_all"] = [_cpu(scan, uids[0], expected)]
+        find(uids[0])
+        find_opened(uids[0])
 
         def measure() -> None:
             for turn, uid in enumerate(uids):
-                found[""].append(_cpu(lambda uid: int(find_row(parts, schema, uid) is not None), uid, expected))
+                found[""].append(_cpu(find, uid, expected))
+                found["_opened"].append(_cpu(find_opened, uid, expected))
                 if turn % (LOOKUPS // SCANS) == 0:
                     found["_scan"].append(_cpu(scan_key, uid, expected))
+                    found["_read"].append(_cpu(read_key, uid, expected))
                     found["_duckdb"].append(_cpu(ask, uid, expected))
 
         benchmark.pedantic(measure, rounds=1)

@@ -91,7 +91,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_PAGE_BYTES", 64)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30, unique_by=lambda row: row["SOPInstanceUID"]),
     st.integers(1, 9),
@@ -103,7 +103,7 @@ def test_equal_to_arrow(rows: list[dict[str, Any]], repeat: int, batch: int, gro
     rows = [{**row, "SOPInstanceUID": f"{row['SOPInstanceUID']}/{turn}"} for row in rows for turn in range(repeat)]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "_BATCH_ROWS", batch)
-        patch.setattr(writer, "_PAGE_BYTES", 1)
+        patch.setattr(writer, "_PAGE_BYTES", 16)  # of one byte, Arrow writes pages that it cannot read
         part = write(Path(folder), rows, row_group_rows=group)
         for expected in pq.ParquetFile(part).read().to_pylist():
             assert read(part, expected["SOPInstanceUID"]) == expected
