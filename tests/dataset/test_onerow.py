@@ -91,10 +91,10 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_PAGE_BYTES", 64)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
-    st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=30, unique_by=lambda row: row["SOPInstanceUID"]),
-    st.integers(1, 9),
+    st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=6, unique_by=lambda row: row["SOPInstanceUID"]),
+    st.integers(1, 6),
     st.sampled_from([8, 16384]),
     st.integers(4, 40),
 )
