@@ -91,7 +91,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_PAGE_BYTES", 64)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.lists(st.fixed_dictionaries(VALUES), min_size=1, max_size=6, unique_by=lambda row: row["SOPInstanceUID"]),
     st.integers(1, 6),
