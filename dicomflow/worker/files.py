@@ -87,10 +87,10 @@ class FileReader:
 
     def __init__(self, uris: Sequence[str], columns: Sequence[Column], config: HeaderConfig) -> None:
         self.uris = uris
-        self.rows = min(config.batch_rows, max(1, len(uris)))
+        self._rows = min(config.batch_rows, max(1, len(uris)))
         self.headers = HeaderReader(
             columns,
-            rows=self.rows,
+            rows=self._rows,
             limits=Limits.from_config(config),
             prefix_bytes=config.prefix_bytes,
             headers_only=config.headers_only,
@@ -100,10 +100,10 @@ class FileReader:
         self._limit = config.max_header_bytes
 
     @property
-    def is_full(self) -> bool:
-        """Whether the batch is to be written before another file is read."""
+    def room(self) -> int:
+        """How many more rows the batch takes; none where it is to be written before another file is read."""
         batch = self.headers.batch
-        return bool(batch.rows >= self.rows or batch.value_bytes > MAX_BATCH_BYTES)
+        return 0 if batch.value_bytes > MAX_BATCH_BYTES else int(self._rows - batch.rows)
 
     def begin_batch(self) -> None:
         """Forget the rows."""
@@ -111,18 +111,21 @@ class FileReader:
         self.facts = RowFacts()
 
     def read(self, stint: Stint, turn: Turn) -> None:
-        """Read files of the stint until they are done, the batch is full, or it is time; the first is read in any case."""
-        headers, begun, clock = self.headers, stint.times.begun, time.perf_counter
+        """Read files of the stint until they are done, their values are too many, or it is time; the first in any case.
+
+        The stint has no more files than the batch has ``room`` for.
+        """
+        batch, begun, until, clock = self.headers.batch, stint.times.begun, stint.until, time.perf_counter
         for place, index in enumerate(stint.indexes):
             start = clock()
-            if start > stint.until and place:
+            if start > until and place:
                 break
             begun.append(start)
             self._read_file(index, start, stint, turn)
-            if headers.batch.rows >= self.rows or headers.batch.value_bytes > MAX_BATCH_BYTES:
+            if batch.value_bytes > MAX_BATCH_BYTES:
                 break
             if place % PREFIX_WINDOW == 0:
-                self.prefix.settle(headers, self.facts.header_bytes)
+                self.prefix.settle(self.headers, self.facts.header_bytes)
         stint.times.end = clock()
 
     def recover(self, stint: Stint, *, is_late: bool) -> None:
@@ -180,7 +183,10 @@ class FileReader:
             os.close(descriptor)
         except OSError:
             pass  # the header was read, and nothing was written
-        return turn.leave()
+        turn.inside = None
+        if turn.given_up:
+            raise GivenUp
+        return None
 
     def _read_more(self, descriptor: int, size: int, stint: Stint, turn: Turn) -> None:
         """Read on until the scanner is content, the file ends, or the header is too long."""

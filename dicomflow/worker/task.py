@@ -150,10 +150,10 @@ class _TaskRun:
         """Read these files; the indexes of those whose fault may pass."""
         place = 0
         while place < len(indexes):
-            stint = self._read_some(indexes[place : place + NOTE_FILES])
+            stint = self._read_some(indexes[place : place + min(NOTE_FILES, self.reader.room)])
             place += len(stint.done)
             self._book(stint)
-            if self.reader.is_full:
+            if not self.reader.room:
                 self._write_batch()
             self._note()
         return list(self.passing)
