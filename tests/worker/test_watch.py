@@ -139,10 +139,12 @@ def test_a_mount_that_is_dead(scan: Scan, put: Put, hang: Hang, dead_mount: Path
 
 
 SCRIPT = """
-import os, sys, threading, time
+import os, sys, time
+from pathlib import Path
 import pyarrow as pa
 from dicomflow.config import load_config
-from dicomflow.model import SOURCE_FILE_SCHEMA, ScanTask
+from dicomflow.dataset.plan_parts import write_plan
+from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.profile import load_profile
 from dicomflow.worker import ScanJob, scan_task, watch
 
@@ -158,7 +160,7 @@ config = load_config(None, {"header.max_seconds": float(sys.argv[2])})
 job = ScanJob(run_id="r", started=0, staging=sys.argv[1], profile=load_profile("minimal"), config=config)
 files = pa.Table.from_pylist([{"uri": "/bad"}, {"uri": "/gone"}], SOURCE_FILE_SCHEMA)
 try:
-    print(sorted(scan_task(ScanTask(task_id="t", files=files), job).counts))
+    print(sorted(scan_task(write_plan(Path(sys.argv[1]) / "plan", files, "t"), job).counts))
 except KeyboardInterrupt:
     print("interrupted")
 """
