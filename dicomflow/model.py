@@ -103,7 +103,9 @@ class ScanResult:
     seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds: read+scan, decode, write
     peak_rss: int = 0  # bytes, of the process that ran the task
     retries: int = 0  # reads that were tried again
-    latency: tuple[int, ...] = ()  # files by the time that reading one took: one count per bucket of ``LATENCY_BUCKETS``, and
+    latency: tuple[
+        int, ...
+    ] = ()  # files by the time that reading one took: one count per bucket of ``LATENCY_BUCKETS``, and
     # one for those beyond the last
 
 

@@ -30,6 +30,7 @@ from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction, read_again
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
+from dicomflow.expose import open_metrics
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.plan import plan_tasks
@@ -38,10 +39,8 @@ from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.uri import path_from_source
+from dicomflow.watch import Progress, Watcher, Watchers, as_watcher
 from dicomflow.worker import ScanJob, scan_task
-
-Progress = Callable[[str, Totals], None]
-"""Called with the stage and the totals so far, each time something is done."""
 
 T = TypeVar("T")
 
@@ -66,7 +65,8 @@ def extract(
         sources: files and folders; every regular file counts, whatever its name.
         dest: folder of the dataset: new, empty, or a dicomflow dataset.
         config: a Config, or the path of a YAML file.
-        progress: called from time to time with the stage's name and the totals so far.
+        progress: called from time to time with the stage's name and the totals so far; or a ``Watcher``, such as
+            ``dicomflow.show_progress()``, which hears of more.
         mode: ``increment``; ``full`` reads everything again; ``retry_failed`` reads earlier failed files and no others;
             ``add_columns`` reads files that have a row again, to give them other columns.
         options: settings by name as on the command line (``columns="minimal"``, ``scheduler="processes"``, ``workers=4``);
@@ -86,13 +86,17 @@ def extract(
     if not os.fspath(dest) or "://" in os.fspath(dest):
         raise DatasetError(f"{os.fspath(dest)!r}: DEST is a folder of this machine")
     layout, settings = Layout(Path(os.path.abspath(dest))), _as_config(config, options)
-    return _Run(_as_list(sources), layout, settings, progress or _no_progress, Mode(mode)).run()
+    with open_metrics(settings.metrics, __version__) as metrics:
+        watcher = Watchers([as_watcher(progress), *([] if metrics is None else [metrics])])
+        run = _Run(_as_list(sources), layout, settings, watcher, Mode(mode))
+        run.totals.metrics = None if metrics is None else metrics.address
+        return run.run()
 
 
 class _Run:
     """One run: what it works on, and the stages in their order."""
 
-    def __init__(self, sources: list[str], layout: Layout, config: Config, progress: Progress, mode: Mode) -> None:
+    def __init__(self, sources: list[str], layout: Layout, config: Config, progress: Watcher, mode: Mode) -> None:
         self.sources = sources
         self.layout = layout
         self.config = config
@@ -114,6 +118,16 @@ class _Run:
 
     def run(self) -> RunSummary:
         bind_run(self.run_id, uuid.uuid4().hex)
+        self.progress.on_begin(self.run_id)
+        try:
+            summary = self._run()
+        except BaseException as error:
+            self.progress.on_end(error, self.totals)
+            raise
+        self.progress.on_end(None, self.totals)
+        return summary
+
+    def _run(self) -> RunSummary:
         self._list_sources()  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
@@ -213,6 +227,7 @@ class _Run:
 
     def _book(self, result: ScanResult) -> None:
         self.totals.add(result)
+        self.progress.on_result(result)
         self.parts.update(part.path for part in result.data_files)
         self.progress("scan", self.totals)
 
@@ -364,7 +379,7 @@ def compact(
     totals = Totals()
     with write_lock(layout) as lock:
         transaction = Transaction.of_dataset(layout, (config or Config()).dataset, lock)
-        compact_parts(transaction, run, lambda table, rows: (progress or _no_progress)(f"compact {table}", totals))
+        compact_parts(transaction, run, lambda table, rows: as_watcher(progress)(f"compact {table}", totals))
         assert transaction.before is not None
         return transaction.before
 
@@ -383,7 +398,3 @@ def _as_config(config: Config | str | os.PathLike[str] | None, options: Mapping[
     if isinstance(config, Config):
         return load_config(None, {**config.model_dump(), **overrides}) if overrides else config
     return load_config(Path(config) if config is not None else None, overrides)
-
-
-def _no_progress(stage: str, totals: Totals) -> None:
-    """The default: nobody watches."""

@@ -16,7 +16,11 @@ from dicomflow.model import ScanResult
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the results so far; ``counts`` is by (status, code)."""
+    """Sums over the results so far; ``counts`` is by (status, code).
+
+    ``listing``: files are still being listed, so that ``to_read`` is not the last word.  ``dashboard`` and ``metrics`` are
+    addresses.
+    """
 
     listed: int = 0
     to_read: int = 0
@@ -31,6 +35,8 @@ class Totals:
     issues: int = 0
     peak_rss: int = 0
     dashboard: str | None = None
+    metrics: str | None = None
+    listing: bool = False
     counts: dict[tuple[str, str | None], int] = field(default_factory=dict)
     task_seconds: dict[str, float] = field(default_factory=dict)
 
