@@ -196,9 +196,8 @@ def known_outcome(status: str, code: str | None) -> tuple[str, str]:
     return (status if status in _STATUSES else OTHER, "" if code is None else code if code in _CODES else OTHER)
 
 
-def _beyond(result: ScanResult, told: BatchDone | None) -> BatchDone:
+def _beyond(result: ScanResult, told: BatchDone) -> BatchDone:
     """What a result holds beyond what its batches told; never less than nothing."""
-    told = told or BatchDone(task_id="", files=0)
     return BatchDone(
         task_id=result.task_id,
         files=max(result.files - told.files, 0),

@@ -33,6 +33,7 @@ class Totals:
     file_bytes: int = 0
     fallback_files: int = 0
     issues: int = 0
+    retries: int = 0
     peak_rss: int = 0
     dashboard: str | None = None
     metrics: str | None = None
@@ -48,6 +49,7 @@ class Totals:
         self.file_bytes += result.file_bytes
         self.fallback_files += result.fallback_files
         self.issues += result.issues
+        self.retries += result.retries
         self.peak_rss = max(self.peak_rss, result.peak_rss)
         self.counts = dict(Counter(self.counts) + Counter(result.counts))
         for stage, seconds in result.seconds.items():

@@ -118,35 +118,41 @@ class InFlight:
     """What batches told of tasks that are not done: forgotten when the task's result comes, which holds it all.
 
     Not locked: whoever uses it is.
+
+    Attributes:
+        sum: all of it together.
     """
 
     def __init__(self) -> None:
         self._tasks: dict[str, BatchDone] = {}
+        self.sum = _NOTHING
 
     def add(self, batch: BatchDone) -> None:
         """Add to the batches of the same task and worker; another worker has begun the task anew."""
-        before = self._tasks.get(batch.task_id)
-        self._tasks[batch.task_id] = _add(before, batch) if before and before.worker == batch.worker else batch
+        before = self._tasks.get(batch.task_id, _NOTHING)
+        if before.worker != batch.worker:
+            self.drop(batch.task_id)
+            before = _NOTHING
+        self._tasks[batch.task_id] = _combine(before, batch, 1)
+        self.sum = _combine(self.sum, batch, 1)
 
-    def drop(self, task_id: str) -> BatchDone | None:
+    def drop(self, task_id: str) -> BatchDone:
         """Forget a task; what was known of it."""
-        return self._tasks.pop(task_id, None)
-
-    def sum(self) -> BatchDone:
-        """All of it together."""
-        total = BatchDone(task_id="", files=0)
-        for batch in self._tasks.values():
-            total = _add(total, batch)
-        return total
+        dropped = self._tasks.pop(task_id, _NOTHING)
+        self.sum = _combine(self.sum, dropped, -1)
+        return dropped
 
 
-def _add(a: BatchDone, b: BatchDone) -> BatchDone:
+_NOTHING = BatchDone(task_id="", files=0)
+
+
+def _combine(a: BatchDone, b: BatchDone, sign: int) -> BatchDone:
     return BatchDone(
         task_id=b.task_id,
-        files=a.files + b.files,
-        failed=a.failed + b.failed,
-        header_bytes=a.header_bytes + b.header_bytes,
-        file_bytes=a.file_bytes + b.file_bytes,
-        retries=a.retries + b.retries,
+        files=a.files + sign * b.files,
+        failed=a.failed + sign * b.failed,
+        header_bytes=a.header_bytes + sign * b.header_bytes,
+        file_bytes=a.file_bytes + sign * b.file_bytes,
+        retries=a.retries + sign * b.retries,
         worker=b.worker,
     )
