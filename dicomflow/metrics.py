@@ -145,7 +145,7 @@ class RunMetrics(Watcher):
             self.tasks_done += 1
             self.fallback_files += result.fallback_files
             self.issues += result.issues
-            self.files.update({known_outcome(*outcome): files for outcome, files in result.counts.items()})
+            self.files += _by_outcome(result.counts)
             self.file_seconds.add(result.latency, sum(result.seconds.get(activity, 0.0) for activity in _READING))
             for activity, seconds in result.seconds.items():
                 if activity in self.activity_seconds:
@@ -165,9 +165,7 @@ class RunMetrics(Watcher):
             self.tasks_in_flight = self.tasks_queued = 0
             self.ended, self.success = time.time(), error is None
             if error is None:
-                ledger: Counter[tuple[str, str]] = Counter()
-                ledger.update({known_outcome(*outcome): files for outcome, files in totals.counts.items()})
-                self.ledger = dict(ledger)
+                self.ledger = dict(_by_outcome(totals.counts))
 
     # ---- folding ----
 
@@ -194,6 +192,13 @@ def known_outcome(status: str, code: str | None) -> tuple[str, str]:
     (('failed', 'io_error'), ('ok', ''), ('failed', 'other'))
     """
     return (status if status in _STATUSES else OTHER, "" if code is None else code if code in _CODES else OTHER)
+
+
+def _by_outcome(counts: Mapping[tuple[str, str | None], int]) -> Counter[tuple[str, str]]:
+    files: Counter[tuple[str, str]] = Counter()
+    for outcome, count in counts.items():
+        files[known_outcome(*outcome)] += count
+    return files
 
 
 def _beyond(result: ScanResult, told: BatchDone) -> BatchDone:

@@ -6,7 +6,6 @@ import pytest
 
 from dicomflow.cli import progress as module
 from dicomflow.cli.progress import Bar, Lines, Silent, make_watcher
-
 from tests.report.test_progress import console
 
 
