@@ -31,13 +31,14 @@ from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction, read_again
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
 from dicomflow.expose import open_metrics
-from dicomflow.log import bind_run, get_logger
+from dicomflow.log import LogContext, bind_run, get_logger, joined, log_context
 from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
 from dicomflow.plan import plan_tasks
 from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
 from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
+from dicomflow.surprise import contained
 from dicomflow.uri import path_from_source
 from dicomflow.watch import Progress, Watcher, Watchers, as_watcher
 from dicomflow.worker import ScanJob, scan_task
@@ -222,7 +223,7 @@ class _Run:
             self.totals.dashboard = cluster.dashboard
             self.progress("scan", self.totals)
             start = time.perf_counter()
-            cluster.map(partial(_scan_and_record, job=job), tasks, name="scan_task", done=self._book)
+            cluster.map(partial(_scan_and_record, job=job, log=log_context()), tasks, name="scan_task", done=self._book)
             self.seconds["tasks"] = self.seconds.get("tasks", 0.0) + time.perf_counter() - start
 
     def _book(self, result: ScanResult) -> None:
@@ -319,11 +320,12 @@ def _as_source_files(files: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _scan_and_record(task: ScanTask, job: ScanJob) -> ScanResult:
-    """Runs on the worker: the task, and its stages for the dashboard."""
-    result = scan_task(task, job)
-    record_stages(result.seconds)
-    return result
+def _scan_and_record(task: ScanTask, job: ScanJob, log: LogContext) -> ScanResult:
+    """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
+    with joined(log), contained():
+        result = scan_task(task, job)
+        record_stages(result.seconds)
+        return result
 
 
 def _as_list(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
