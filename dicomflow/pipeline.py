@@ -38,7 +38,7 @@ from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
 from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
-from dicomflow.surprise import contained
+from dicomflow.surprise import contain
 from dicomflow.uri import path_from_source
 from dicomflow.watch import Progress, Watcher, Watchers, as_watcher
 from dicomflow.worker import ScanJob, scan_task
@@ -322,8 +322,8 @@ def _as_source_files(files: pa.Table) -> pa.Table:
 
 def _scan_and_record(task: ScanTask, job: ScanJob, log: LogContext) -> ScanResult:
     """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
-    with joined(log), contained():
-        result = scan_task(task, job)
+    with joined(log):
+        result = contain(partial(scan_task, task, job))
         record_stages(result.seconds)
         return result
 

@@ -7,12 +7,14 @@ such texts on its dashboard, in the logs of workers, and takes them to the drive
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from dicomflow.errors import ComputeError, DicomflowError, describe
 from dicomflow.log import get_logger
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -30,23 +32,19 @@ def describe_surprise(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
-@contextmanager
-def contained() -> Iterator[None]:
-    """A task: what it raises can be shown to anybody, and can be pickled.
+def contain(work: Callable[[], T]) -> T:
+    """Do a task's work; what it raises can be shown to anybody, and can be pickled.
 
     Raises:
-        ComputeError: for any exception that is not dicomflow's own.
+        ComputeError: for any exception that is not dicomflow's own; it does not refer to the one in whose place it stands.
     """
     try:
-        yield
+        return work()
     except DicomflowError:
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, its text stays here
         _log.debug("task_failed", exc_info=error)
-        # raised from a frame that holds no value, and without the exception that it stands for
         safe = ComputeError(_describe(error))
-    else:
-        return
     raise safe
 
 
