@@ -82,7 +82,7 @@ class Standing:
 
 def describe(standing: Standing) -> str:
     """``12,000 of 100,000 files, 24,113 files/s, 391 MB/s of headers, 12 GB/s of files, 4 s left, 3 failed``."""
-    if standing.stage == "list":
+    if standing.stage in ("list", "plan"):
         return f"{standing.listed:,} files"
     if " " in standing.stage:
         return standing.stage.partition(" ")[2]
