@@ -361,6 +361,7 @@ def test_fault_of_ours_tells_nothing(
     monkeypatch.setattr("dicomflow.pipeline.scan_task", leak)
     arguments = ["extract", str(archive), "-o", str(tmp_path / "out"), "--scheduler", scheduler, "--metrics-port", "0"]
     for level in ("debug", "warning"):
+        structlog.reset_defaults()
         assert main([*arguments, "--log-level", level]) == 1
         out, err = capfd.readouterr()
         assert "error: a task failed: unexpected KeyError" in err and "this is a fault of dicomflow" in err
