@@ -173,6 +173,7 @@ class ComputeConfig(_Section):
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
         small_job_files: ``auto`` takes threads below this many files.
+        no_worker_seconds: so long a cluster may be without any worker before the run gives up.
     """
 
     scheduler: Annotated[str, AfterValidator(_check_scheduler)] = "auto"
@@ -182,6 +183,7 @@ class ComputeConfig(_Section):
     performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
     small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+    no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] = 120.0
 
 
 class HeaderConfig(_Section):

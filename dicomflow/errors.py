@@ -101,6 +101,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"  # listed, but gone when it was opened; or a dangling link
     IO_ERROR = "io_error"  # reading it failed; the message is the operating system's
     NAME_TOO_LONG = "name_too_long"  # longer than the operating system takes
+    WORKER_KILLED = "worker_killed"  # every worker that read it died, the last ones while they read nothing else
     # not_dicom
     EMPTY_FILE = "empty_file"  # no bytes at all
     NO_DICOM_HEADER = "no_dicom_header"  # neither DICM nor an element where a DICOM file begins

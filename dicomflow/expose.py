@@ -170,8 +170,8 @@ _COUNTERS = {
 }
 
 _GAUGES = {
-    "tasks_in_flight": "Tasks that workers have at the moment.",
-    "tasks_queued": "Tasks that are planned and not yet with a worker.",
+    "tasks_in_flight": "Tasks that are with the cluster at the moment.",
+    "tasks_queued": "Tasks in flight that wait for a worker, or of which none has told anything yet.",
     "listed": "Files listed so far.",
     "to_read": "Files that this run has to read, as far as is known.",
     "peak_rss": "Largest resident memory of any process that ran tasks.",

@@ -20,7 +20,7 @@ from dicomflow.summary import Totals
 from dicomflow.watch import InFlight, Watcher
 
 STAGES = ("list", "plan", "scan", "publish", "compact")
-ACTIVITIES = ("read", "inflate", "scan", "decode", "write", "wait")
+ACTIVITIES = ("read", "inflate", "scan", "decode", "write", "wait", "other")
 OTHER = "other"
 """Stands for a word that this version does not know: workers may have another."""
 
@@ -92,7 +92,7 @@ class RunMetrics(Watcher):
         self.ledger: dict[tuple[str, str], int] = {}
         self.files_read = self.header_bytes = self.file_bytes = self.retries = 0
         self.fallback_files = self.issues = self.tasks_done = self.tasks_lost = 0
-        self.tasks_in_flight = self.tasks_queued = 0
+        self.tasks_in_flight = 0
         self.listed = self.to_read = self.peak_rss = 0
         self.file_seconds = Histogram(LATENCY_BUCKETS)
         self.activity_seconds = {activity: Histogram(TASK_BUCKETS) for activity in ACTIVITIES}
@@ -105,6 +105,11 @@ class RunMetrics(Watcher):
         """While the block runs nothing changes, so that the numbers of one scrape belong together."""
         with self._lock:
             yield
+
+    @property
+    def tasks_queued(self) -> int:
+        """Tasks in flight of which no worker has told anything yet."""
+        return max(self.tasks_in_flight - len(self._in_flight), 0)
 
     def seconds_by_stage(self) -> Mapping[str, float]:
         """Wall time by stage, that of the present one up to now."""
@@ -126,11 +131,6 @@ class RunMetrics(Watcher):
             if name != self.stage:
                 self._enter(name if name in self.stage_seconds else None)
             self._take(totals)
-
-    def on_tasks(self, *, in_flight: int, queued: int) -> None:
-        """See ``Watcher``."""
-        with self._lock:
-            self.tasks_in_flight, self.tasks_queued = in_flight, queued
 
     def on_batch(self, batch: BatchDone) -> None:
         """See ``Watcher``."""
@@ -162,7 +162,7 @@ class RunMetrics(Watcher):
         with self._lock:
             self._enter(None)
             self._take(totals)
-            self.tasks_in_flight = self.tasks_queued = 0
+            self.tasks_in_flight = 0
             self.ended, self.success = time.time(), error is None
             if error is None:
                 self.ledger = dict(_by_outcome(totals.counts))
@@ -177,6 +177,7 @@ class RunMetrics(Watcher):
 
     def _take(self, totals: Totals) -> None:
         self.listed, self.to_read, self.peak_rss = totals.listed, totals.to_read, totals.peak_rss
+        self.tasks_in_flight = totals.in_flight
 
     def _read(self, batch: BatchDone) -> None:
         self.files_read += batch.files

@@ -1,6 +1,6 @@
 """The nouns that travel between the stages: the data-flow diagram as types.
 
-    list_files -> SourceFile rows -> plan_tasks -> ScanTask -> scan_task -> ScanResult (with DataFiles) -> publish
+    list_files -> SourceFile rows -> group_files -> ScanTask -> scan_task -> ScanResult (with DataFiles) -> publish
 
 In: nothing.  Out: frozen dataclasses.  Knows no I/O, no DICOM parsing, no Dask.
 """
@@ -79,13 +79,26 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanTask:
-    """The unit of work: one partition of the Dask bag.
+    """The unit of work, one partition of the Dask bag: a slice of a part of the plan.
 
-    ``files`` has ``SOURCE_FILE_SCHEMA``; ``task_id`` is a hash of the files and of the schema.
+    Attributes:
+        task_id: hash of the files and of what else a result depends on.
+        plan: path of a Parquet file with ``SOURCE_FILE_SCHEMA``, in staging.
+        start: the first of its rows that is to be read.
+        stop: the row behind the last.
+        span: the SOURCE that the files are of, or the first of them is: what Dask groups its metrics by.
     """
 
     task_id: str
-    files: pa.Table
+    plan: str
+    start: int
+    stop: int
+    span: str = ""
+
+    @property
+    def files(self) -> int:
+        """Number of files."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicomflow.errors import Status
-from dicomflow.model import ScanResult
+from dicomflow.model import BatchDone, ScanResult
 
 
 @dataclass(slots=True)
 class Totals:
     """Sums over the results so far; ``counts`` is by (status, code).
 
-    ``listing``: files are still being listed, so that ``to_read`` is not the last word.  ``dashboard`` and ``metrics`` are
-    addresses.
+    ``is_listing``: ``to_read`` is not the last word.  ``dashboard`` and ``metrics`` are addresses.
     """
 
     listed: int = 0
@@ -35,14 +34,21 @@ class Totals:
     issues: int = 0
     retries: int = 0
     peak_rss: int = 0
+    in_flight: int = 0  # tasks
+    is_listing: bool = False  # whether more files may come
     dashboard: str | None = None
     metrics: str | None = None
-    listing: bool = False
+    running: dict[str, int] = field(default_factory=dict)  # task -> files done of it, as workers say
     counts: dict[tuple[str, str | None], int] = field(default_factory=dict)
     task_seconds: dict[str, float] = field(default_factory=dict)
 
+    def hear(self, batch: BatchDone) -> None:
+        """A worker says how far it is with a task; what counts is the result, in the end."""
+        self.running[batch.task_id] = self.running.get(batch.task_id, 0) + batch.files
+
     def add(self, result: ScanResult) -> None:
         """Fold one result in."""
+        self.running.pop(result.task_id, None)
         self.done += result.files
         self.tasks_done += 1
         self.header_bytes += result.header_bytes

@@ -26,9 +26,6 @@ class Watcher:
     def __call__(self, stage: str, totals: Totals) -> None:
         """The run is in this stage, with these totals: they change while the run goes on."""
 
-    def on_tasks(self, *, in_flight: int, queued: int) -> None:
-        """So many tasks are with workers, and so many are planned and not yet with them."""
-
     def on_batch(self, batch: BatchDone) -> None:
         """A worker has read some more files of a task."""
 
@@ -57,11 +54,6 @@ class Watchers(Watcher):
         """See ``Watcher``."""
         for watcher in self._watchers:
             watcher(stage, totals)
-
-    def on_tasks(self, *, in_flight: int, queued: int) -> None:
-        """See ``Watcher``."""
-        for watcher in self._watchers:
-            watcher.on_tasks(in_flight=in_flight, queued=queued)
 
     def on_batch(self, batch: BatchDone) -> None:
         """See ``Watcher``."""
@@ -122,6 +114,10 @@ class InFlight:
     Attributes:
         sum: all of it together.
     """
+
+    def __len__(self) -> int:
+        """Tasks that something was told of."""
+        return len(self._tasks)
 
     def __init__(self) -> None:
         self._tasks: dict[str, BatchDone] = {}

@@ -26,6 +26,7 @@ import xxhash
 from dicomflow.batch import Batch, RowFacts, build_batch
 from dicomflow.config import Config
 from dicomflow.dataset.ledger import LedgerRows
+from dicomflow.dataset.plan_parts import read_plan
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
 from dicomflow.header.element import Limits
@@ -70,9 +71,13 @@ class ScanJob:
 
 
 def scan_task(task: ScanTask, job: ScanJob) -> ScanResult:
-    """Read all files of a task; write ``instances`` and ``files`` parts into the run's staging folder."""
+    """Read all files of a task; write ``instances`` and ``files`` parts into the run's staging folder.
+
+    Raises:
+        DatasetError: the plan cannot be read, or a part cannot be written.
+    """
     with bound_task(task.task_id):
-        result = _TaskRun(task, job).run()
+        result = _TaskRun(task.task_id, read_plan(task), job).run()
         _log.info("task_done", files=result.files, seconds=sum(result.seconds.values()))
     return result
 
@@ -127,13 +132,14 @@ class _Prefix:
 class _TaskRun:
     """The state of one running task."""
 
-    def __init__(self, task: ScanTask, job: ScanJob) -> None:
+    def __init__(self, task_id: str, files: pa.Table, job: ScanJob) -> None:
         header = job.config.header
-        self.task = task
+        self.task_id = task_id
+        self.files = files
         self.job = job
         # of this attempt: another one, of a worker that was taken for lost, writes under names of its own
-        self.stem = f"{task.task_id}-{uuid.uuid4().hex[:8]}"
-        self.rows = min(header.batch_rows, max(1, task.files.num_rows))
+        self.stem = f"{task_id}-{uuid.uuid4().hex[:8]}"
+        self.rows = min(header.batch_rows, max(1, files.num_rows))
         self.reader = HeaderReader(
             job.profile.columns,
             rows=self.rows,
@@ -142,14 +148,14 @@ class _TaskRun:
             headers_only=header.headers_only,
         )
         self.prefix = _Prefix(self.reader, header.prefix_bytes, header.max_header_bytes)
-        self.ledger = LedgerRows(task.files.num_rows)
+        self.ledger = LedgerRows(files.num_rows)
         self.facts = RowFacts()
         self.data_files: list[DataFile] = []
         self.clock = _Clock()
         self.header_bytes = self.issues = self.fallback_files = 0
 
     def run(self) -> ScanResult:
-        uris = self.task.files["uri"].to_pylist()
+        uris = self.files["uri"].to_pylist()
         for index, uri in enumerate(uris):
             self._read_file(index, uri if uri[0] == "/" else path_from_uri(uri))
             if self.reader.batch.rows >= self.rows or self.reader.batch.value_bytes > MAX_BATCH_BYTES:
@@ -162,12 +168,12 @@ class _TaskRun:
         self._write_ledger()
         self.clock.lap("write")
         return ScanResult(
-            task_id=self.task.task_id,
-            files=self.task.files.num_rows,
+            task_id=self.task_id,
+            files=self.files.num_rows,
             data_files=tuple(self.data_files),
             counts=self.ledger.counts(),
             header_bytes=self.header_bytes,
-            file_bytes=pc.sum(self.task.files["size"]).as_py() or 0,
+            file_bytes=pc.sum(self.files["size"]).as_py() or 0,
             fallback_files=self.fallback_files,
             issues=self.issues,
             seconds=self.clock.seconds,
@@ -246,7 +252,7 @@ class _TaskRun:
 
     def _write_batch(self) -> None:
         self.clock.lap("read")
-        batch = build_batch(self.reader, self.facts, self.task.files)
+        batch = build_batch(self.reader, self.facts, self.files)
         self._book(batch)
         self.reader.batch.reset()
         self.facts = RowFacts()
@@ -281,7 +287,7 @@ class _TaskRun:
             )
 
     def _write_ledger(self) -> None:
-        rows = self.ledger.to_table(self.task.files, self.job.run_id, self.job.started)
+        rows = self.ledger.to_table(self.files, self.job.run_id, self.job.started)
         self.data_files.append(
             write_data_file(
                 rows,

@@ -49,8 +49,7 @@ def scrape(address: str) -> str:
 def tell(metrics: RunMetrics) -> None:
     """A run with one task done and one under way."""
     metrics.on_begin("run-1")
-    metrics("scan", Totals(listed=30, to_read=20))
-    metrics.on_tasks(in_flight=1, queued=2)
+    metrics("scan", Totals(listed=30, to_read=20, in_flight=3))
     metrics.on_result(
         ScanResult(
             task_id="a",
@@ -82,7 +81,7 @@ def test_families() -> None:
     assert (value(samples, "header_bytes_total"), value(samples, "file_bytes_total")) == (150, 1500)
     assert (value(samples, "retries_total"), value(samples, "fallback_files_total")) == (2, 3)
     assert (value(samples, "issues_total"), value(samples, "tasks_done_total")) == (7, 1)
-    assert (value(samples, "tasks_in_flight"), value(samples, "tasks_queued")) == (1, 2)
+    assert (value(samples, "tasks_in_flight"), value(samples, "tasks_queued")) == (3, 2)
     assert (value(samples, "files_listed"), value(samples, "files_to_read")) == (30, 20)
     assert value(samples, "file_seconds_bucket", le="2.5e-05") == 4
     assert value(samples, "file_seconds_bucket", le="5e-05") == 10 == value(samples, "file_seconds_count")

@@ -90,8 +90,9 @@ def test_end() -> None:
     """What the ledger holds is known when the run is over, and only if it ended well."""
     metrics = RunMetrics("1.2.3")
     metrics.on_begin("run")
-    metrics.on_tasks(in_flight=3, queued=9)
-    assert (metrics.tasks_in_flight, metrics.tasks_queued, metrics.success) == (3, 9, None)
+    metrics("scan", Totals(in_flight=3))
+    metrics.on_batch(BatchDone(task_id="t", files=6))
+    assert (metrics.tasks_in_flight, metrics.tasks_queued, metrics.success) == (3, 2, None)
     metrics.on_end(OSError(), Totals(counts={("ok", None): 1}))
     assert metrics.success is False and metrics.ledger == {} and metrics.tasks_in_flight == 0
     metrics.on_end(None, Totals(counts={("ok", None): 1, ("ok", "new"): 1, ("ok", "newer"): 2}))

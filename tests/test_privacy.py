@@ -358,7 +358,7 @@ def test_fault_of_ours_tells_nothing(
     scheduler: str,
 ) -> None:
     """An exception inside a task quotes values: what is shown of it, by us and by Dask, does not."""
-    monkeypatch.setattr("dicomflow.pipeline.scan_task", leak)
+    monkeypatch.setattr("dicomflow.pipeline.reading.scan_task", leak)
     arguments = ["extract", str(archive), "-o", str(tmp_path / "out"), "--scheduler", scheduler, "--metrics-port", "0"]
     for level in ("debug", "warning"):
         structlog.reset_defaults()

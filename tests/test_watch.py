@@ -23,9 +23,6 @@ class Notes(Watcher):
     def __call__(self, stage: str, totals: Totals) -> None:
         self.heard.append(("stage", stage))
 
-    def on_tasks(self, *, in_flight: int, queued: int) -> None:
-        self.heard.append(("tasks", in_flight, queued))
-
     def on_batch(self, batch: BatchDone) -> None:
         self.heard.append(("batch", batch.files))
 
@@ -43,7 +40,6 @@ def tell(watcher: Watcher) -> None:
     """All that there is to hear, once."""
     watcher.on_begin("run")
     watcher("scan", Totals())
-    watcher.on_tasks(in_flight=2, queued=7)
     watcher.on_batch(BatchDone(task_id="t", files=3))
     watcher.on_result(ScanResult(task_id="t", data_files=(), files=5))
     watcher.on_task_lost("u")
@@ -53,7 +49,6 @@ def tell(watcher: Watcher) -> None:
 HEARD = [
     ("begin", "run"),
     ("stage", "scan"),
-    ("tasks", 2, 7),
     ("batch", 3),
     ("result", 5),
     ("lost", "u"),
@@ -103,6 +98,7 @@ def test_in_flight() -> None:
     assert (under_way.sum.files, under_way.sum.failed, under_way.sum.header_bytes) == (12, 1, 70)
     assert (under_way.sum.file_bytes, under_way.sum.retries) == (700, 2)
     under_way.add(BatchDone(task_id="a", files=1, worker="x"))
+    assert len(under_way) == 2
     assert (under_way.sum.files, under_way.sum.failed) == (6, 0)
     assert under_way.drop("a").files == 1 and under_way.drop("a").files == 0
     under_way.drop("b")

@@ -17,7 +17,8 @@ import pytest
 
 from dicomflow import worker
 from dicomflow.config import load_config
-from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
+from dicomflow.dataset.plan_parts import write_plan
+from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult
 from dicomflow.schema.profile import load_profile
 from dicomflow.uri import uri_from_path
 from dicomflow.worker import ScanJob, scan_task
@@ -77,7 +78,8 @@ def scan(tmp_path: Path) -> Scan:
         staging = tmp_path / f"staging{len(list(tmp_path.iterdir()))}"
         job = ScanJob(run_id="run", started=0, staging=str(staging), profile=load_profile("minimal"), config=config)
         files = pa.Table.from_pylist(listed, SOURCE_FILE_SCHEMA)
-        result = scan_task(ScanTask(task_id="task", files=files), job)
+        task = write_plan(staging.with_suffix(".plan"), files, "task")
+        result = scan_task(task, job)
         assert {part.path for part in result.data_files} == {
             str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()
         }

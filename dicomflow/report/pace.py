@@ -141,14 +141,14 @@ class Pace:
             rate, done = self._window.rate(now), int(self._done().files)
             to_read = max(totals.to_read, done)
             stalled = self._stalled(now) if done < to_read else 0.0
-            unknown = totals.listing or stalled or not rate.files or not totals.to_read
+            unknown = totals.is_listing or stalled or not rate.files or not totals.to_read
             failed = sum(count for (status, _), count in totals.counts.items() if status == Status.FAILED)
             return Standing(
                 stage=self._stage,
                 listed=totals.listed,
                 done=done,
                 to_read=to_read,
-                listing=totals.listing,
+                listing=totals.is_listing,
                 rate=rate,
                 failed=failed + under_way.failed,
                 retries=totals.retries + under_way.retries,

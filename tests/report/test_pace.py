@@ -121,11 +121,11 @@ def test_time_of_starting_a_cluster_does_not_count() -> None:
 def test_nobody_knows_while_listing_goes_on() -> None:
     """No time left is promised as long as files are still being found."""
     run = Run()
-    run.totals.listing = True
+    run.totals.is_listing = True
     run.batch(100, after=1.0)
     standing = run.pace.standing()
     assert standing.listing and standing.seconds_left is None and standing.rate.files > 0
-    run.totals.listing = False
+    run.totals.is_listing = False
     assert run.pace.standing().seconds_left is not None
 
 
