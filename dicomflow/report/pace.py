@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from dicomflow.errors import Status
 from dicomflow.model import BatchDone, ScanResult
-from dicomflow.report.standing import Amount, Standing, WorkerStanding
+from dicomflow.report.standing import MAX_WORKERS, Amount, Standing, WorkerStanding
 from dicomflow.summary import Totals
 from dicomflow.watch import InFlight
 
@@ -155,6 +155,7 @@ class Pace:
                 seconds_left=None if unknown else (to_read - done) / rate.files,
                 seconds_stalled=stalled,
                 workers=self._describe_workers(now),
+                workers_in_all=sum(map(bool, self._workers)),
             )
 
     def _done(self) -> Amount:
@@ -180,10 +181,10 @@ class Pace:
     def _describe_workers(self, now: float) -> tuple[WorkerStanding, ...]:
         for name in [name for name, worker in self._workers.items() if _silent(worker, now) > IDLE_SECONDS]:
             del self._workers[name]
+        first = [(name, self._workers[name]) for name in sorted(filter(None, self._workers))[:MAX_WORKERS]]
         return tuple(
             WorkerStanding(name=name, files=int(worker.total.files), files_per_second=worker.window.rate(now).files)
-            for name, worker in sorted(self._workers.items())
-            if name
+            for name, worker in first
         )
 
 

@@ -200,7 +200,7 @@ class Bar(_Display):
         rows: list[RenderableType] = [self._first_line(standing)]
         if standing.stage == "scan":
             rows.append(_indented(", ".join(describe_rates(standing))))
-            rows += [_indented(f"{name:<12}{does}") for name, does in describe_workers(standing.workers)]
+            rows += [_indented(f"{name:<12}{does}") for name, does in describe_workers(standing)]
         return Group(*rows)
 
     def _first_line(self, standing: Standing) -> Table:
@@ -253,6 +253,6 @@ class Notebook(_Display):
         value = f' value="{standing.done}" max="{standing.to_read}"' if known else ""
         rows = [f"<b>{html.escape(verb(standing.stage))}</b> <progress{value}></progress> {describe_done(standing)}"]
         rows.append(", ".join(describe_rates(standing)))
-        rows += [html.escape(f"{name} {does}") for name, does in describe_workers(standing.workers)]
+        rows += [html.escape(f"{name} {does}") for name, does in describe_workers(standing)]
         rows += [f"{what} {html.escape(address)}" for what, address in self._addresses]
         return f'<div style="font-variant-numeric: tabular-nums">{"<br>".join(row for row in rows if row)}</div>'

@@ -64,7 +64,8 @@ class Standing:
         retries: reads that were tried again.
         seconds_left: None where nobody can know: nothing is done yet, listing goes on, or nothing happens.
         seconds_stalled: since the last file, where that is long ago; else 0.
-        workers: those that did something of late, by name.
+        workers: the first few of those that did something of late, by name.
+        workers_in_all: how many there are of them.
     """
 
     stage: str
@@ -78,6 +79,7 @@ class Standing:
     seconds_left: float | None
     seconds_stalled: float
     workers: tuple[WorkerStanding, ...]
+    workers_in_all: int
 
 
 def describe(standing: Standing) -> str:
@@ -115,15 +117,15 @@ def describe_rates(standing: Standing) -> Iterator[str]:
         yield f"{standing.failed:,} failed"
 
 
-def describe_workers(workers: tuple[WorkerStanding, ...]) -> Iterator[tuple[str, str]]:
+def describe_workers(standing: Standing) -> Iterator[tuple[str, str]]:
     """(name, what it does) for the first few; more than one, or there is nothing to compare."""
-    if len(workers) < 2:
+    if len(standing.workers) < 2:
         return
-    for worker in workers[:MAX_WORKERS]:
+    for worker in standing.workers:
         name = shorten(harmless(worker.name[:256]), _NAME_CELLS)
         yield name, f"{worker.files_per_second:,.0f} files/s, {worker.files:,} files"
-    if len(workers) > MAX_WORKERS:
-        yield f"{len(workers) - MAX_WORKERS:,} more", ""
+    if more := standing.workers_in_all - len(standing.workers):
+        yield f"{more:,} more", ""
 
 
 def verb(stage: str) -> str:

@@ -18,6 +18,7 @@ STANDING = Standing(
     seconds_left=3.6,
     seconds_stalled=0.0,
     workers=(),
+    workers_in_all=0,
 )
 
 
@@ -52,6 +53,6 @@ def test_other_stages() -> None:
 def test_workers_names_are_strangers_text() -> None:
     """A worker's name is bounded and cannot rewrite the screen; a single worker is not worth a line."""
     hostile = WorkerStanding(name="\x1b[2J" + "x" * 1000, files=1, files_per_second=1)
-    assert list(describe_workers((hostile,))) == []
-    (name, does), _ = describe_workers((hostile, hostile))
+    assert list(describe_workers(replace(STANDING, workers=(hostile,), workers_in_all=1))) == []
+    (name, does), _ = describe_workers(replace(STANDING, workers=(hostile, hostile), workers_in_all=2))
     assert "\x1b" not in name and len(name) <= 32 and does == "1 files/s, 1 files"
