@@ -15,6 +15,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -25,7 +26,7 @@ from rich.text import Text
 from dicomflow.model import BatchDone, ScanResult
 from dicomflow.report.pace import Pace
 from dicomflow.report.standing import Standing, describe, describe_done, describe_rates, describe_workers, verb
-from dicomflow.report.text import harmless
+from dicomflow.report.text import harmless, pad
 from dicomflow.summary import Totals
 from dicomflow.watch import Watcher
 
@@ -200,7 +201,9 @@ class Bar(_Display):
         rows: list[RenderableType] = [self._first_line(standing)]
         if standing.stage == "scan":
             rows.append(_indented(", ".join(describe_rates(standing))))
-            rows += [_indented(f"{name:<12}{does}") for name, does in describe_workers(standing)]
+            workers = list(describe_workers(standing))
+            width = max((cell_len(name) for name, _ in workers), default=0)
+            rows += [_indented(f"{pad(name, width)}  {does}") for name, does in workers]
         return Group(*rows)
 
     def _first_line(self, standing: Standing) -> Table:
