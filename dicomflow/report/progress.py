@@ -227,6 +227,12 @@ class Notebook(_Display):
         super().__init__(_NOTEBOOK_SECONDS)
         self._handle: Any = None
         self._addresses: list[tuple[str, str]] = []
+        self._ended = ""
+
+    def on_end(self, error: BaseException | None, totals: Totals) -> None:
+        """The box stays, and says how it ended."""
+        self._ended = "done" if error is None else "stopped"
+        super().on_end(error, totals)
 
     def say(self, what: str, address: str) -> None:
         """In the box."""
@@ -247,14 +253,17 @@ class Notebook(_Display):
 
     def __repr__(self) -> str:
         standing = self.pace.standing()
-        return f"dicomflow: {verb(standing.stage)}: {describe(standing)}" if standing.stage else "dicomflow"
+        return f"dicomflow: {self._verb(standing)}: {describe(standing)}" if standing.stage else "dicomflow"
+
+    def _verb(self, standing: Standing) -> str:
+        return self._ended or verb(standing.stage)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: text is escaped, the bar is HTML's own."""
         standing = self.pace.standing()
         known = standing.to_read and not standing.listing
         value = f' value="{standing.done}" max="{standing.to_read}"' if known else ""
-        rows = [f"<b>{html.escape(verb(standing.stage))}</b> <progress{value}></progress> {describe_done(standing)}"]
+        rows = [f"<b>{html.escape(self._verb(standing))}</b> <progress{value}></progress> {describe_done(standing)}"]
         rows.append(", ".join(describe_rates(standing)))
         rows += [html.escape(f"{name} {does}") for name, does in describe_workers(standing)]
         rows += [f"{what} {html.escape(address)}" for what, address in self._addresses]

@@ -187,8 +187,11 @@ def test_notebook(notebook: Display) -> None:
     shown("scan", Totals(listed=3000, to_read=1000, dashboard="http://<b>"))
     tell_batches(shown, workers=2)
     shown.on_batch(BatchDone(task_id="t", files=1, worker="<script>"))
+    shown.draw(shown.pace.standing())
+    shown_before = notebook.pages[-1]
     shown.on_end(None, Totals())
     page = notebook.pages[-1]
+    assert "<b>reading</b>" in shown_before and "<b>done</b>" in page
     assert '<progress value="41" max="1000">' in page and "worker-01" in page
     assert "http://&lt;b&gt;" in page and "<script>" not in page and "&lt;script&gt;" in page
     assert "41 of 1,000 files" in repr(shown)
