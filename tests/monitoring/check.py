@@ -161,12 +161,15 @@ def ask(web: int, expr: str) -> list[dict[str, Any]]:
 
     Raises:
         ValueError: it does not understand the query.
+        OSError: it does not answer.
     """
     query = urllib.parse.urlencode({"query": expr})
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{web}/api/v1/query?{query}", timeout=10) as page:
             answer = json.load(page)
     except urllib.error.HTTPError as error:
+        if error.code not in (400, 422):  # it is still starting
+            raise
         raise ValueError(json.load(error)["error"]) from None
     series: list[dict[str, Any]] = answer["data"]["result"]
     return series
