@@ -74,7 +74,8 @@ class ExposedMetrics(RunMetrics):
             except OSError as fault:  # what the run found is published: this is worth a warning, no more
                 _log.warning("metrics_file_failed", file=str(self._config.file), reason=describe(fault))
         if self._close is not None and not isinstance(error, KeyboardInterrupt):
-            time.sleep(self._config.linger_seconds)
+            with contextlib.suppress(KeyboardInterrupt):  # the run is over, and ended as it did
+                time.sleep(self._config.linger_seconds)
 
     def close(self) -> None:
         """Give the port back."""
