@@ -196,8 +196,8 @@ class HeaderConfig(_Section):
         max_elements: data elements of one header, those of sequence items included.
         max_depth: sequences inside sequences.
         max_inflated_bytes: what a deflated data set may inflate to, up to the stop tag.
-        max_seconds: how long a header may take to be read on, behind its first read; looked at whenever more of it is needed
-            (from the disk, or inflated). What was read by then is a partial row.
+        max_seconds: how long a header may take to be read. Looked at whenever more of it is needed (from the disk, or inflated):
+            what was read by then is a partial row. A file whose reading does not come back at all is left behind as failed.
         headers_only: the files were stripped of their pixels on purpose: an image is whole without them.
     """
 
@@ -214,6 +214,28 @@ class HeaderConfig(_Section):
     def _check_order(self) -> Self:
         if self.prefix_bytes > self.max_header_bytes:
             raise ValueError("prefix_bytes is greater than max_header_bytes")
+        return self
+
+
+class RetryConfig(_Section):
+    """How often files are read whose storage failed in a way that may pass, and how long is waited before.
+
+    All files of a task that failed so are tried again together, after the others.
+
+    Attributes:
+        attempts: the first one included; 1 for never again.
+        base_seconds: before the second attempt; twice as long before each further one. Half of it is up to chance.
+        max_seconds: it never gets longer than this.
+    """
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    base_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1.0
+    max_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 30.0
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.base_seconds > self.max_seconds:
+            raise ValueError("base_seconds is greater than max_seconds")
         return self
 
 
@@ -273,6 +295,7 @@ class Config(_Section):
     plan: PlanConfig = PlanConfig()
     compute: ComputeConfig = ComputeConfig()
     header: HeaderConfig = HeaderConfig()
+    retry: RetryConfig = RetryConfig()
     dataset: DatasetConfig = DatasetConfig()
     metrics: MetricsConfig = MetricsConfig()
     max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None

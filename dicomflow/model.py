@@ -113,7 +113,7 @@ class ScanResult:
     file_bytes: int = 0
     fallback_files: int = 0
     issues: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds: read+scan, decode, write
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds, which add up to the task's time
     peak_rss: int = 0  # bytes, of the process that ran the task
     retries: int = 0  # reads that were tried again
     latency: tuple[

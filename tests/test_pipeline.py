@@ -652,12 +652,10 @@ def test_ctrl_c(source: Path, reference: Path, tmp_path: Path, scheduler: str) -
     command = [sys.executable, "-c", SCRIPT, str(source), str(dest), scheduler]
     child = subprocess.Popen(command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdout.readline() == "now\n", child.communicate()
-    start = time.monotonic()
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=60)
     assert child.returncode == -signal.SIGINT and "KeyboardInterrupt" in said
     assert read_all(dest) == read_all(reference) and not (dest / "_dicomflow" / "lock").exists()
-    print(f"{scheduler}: {taken:.2f} s")
     summary = extract(source, dest, mode="full")
     assert summary.resumed and summary.read < FILES and summary.files == FILES
     assert read_all(dest) == read_all(reference) and leftovers(dest) == []

@@ -114,7 +114,9 @@ class _Loop:
         from distributed import as_completed
 
         done = as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
-        while self._refill(tasks, done, watch.threads) or self._in_flight:
+        while (drawn := self._refill(tasks, done, watch.threads)) or self._in_flight:
+            if drawn and not done.has_ready():
+                continue  # there may be room for more
             for future, result in done.next_batch():
                 task = self._in_flight.pop(future)
                 self._settle(future, task, result)
@@ -123,8 +125,11 @@ class _Loop:
             self._run_alone(self._suspects.popleft(), done)
 
     def _refill(self, tasks: Iterator[Any], done: Any, threads: int) -> bool:
-        """Draw tasks while there is room, but let no result wait for them."""
-        room = max(MIN_IN_FLIGHT, threads * TASKS_AHEAD) - len(self._in_flight)
+        """Draw tasks while there is room; first one for each thread, so that none waits until the others are planned."""
+        limit, in_flight = max(MIN_IN_FLIGHT, threads * TASKS_AHEAD), len(self._in_flight)
+        if in_flight > limit // 2:  # several at once cost the scheduler less
+            return False
+        room = (threads if in_flight < threads else limit) - in_flight
         drawn: list[Any] = []
         while len(drawn) < room and (not drawn or not done.has_ready()):
             task = self._pieces.popleft() if self._pieces else next(tasks, None)

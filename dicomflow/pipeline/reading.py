@@ -11,7 +11,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -199,6 +199,6 @@ def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Tab
 def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext) -> ScanResult:
     """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
     with joined(log, lambda line: note({"log": line})):
-        result = contain(partial(scan_task, task, job))
+        result = contain(lambda: scan_task(task, job, lambda done: note(asdict(done))))
         record_stages(result.seconds)
         return result

@@ -16,13 +16,19 @@ from unittest.mock import patch
 import pytest
 
 import dicomflow
-from dicomflow import pipeline, worker
+from dicomflow import pipeline
 from dicomflow.dataset import parts, storage, writer
 from dicomflow.dataset.layout import Layout
 from dicomflow.errors import DatasetError
 from tests.durable.model import Content, expect, read_with_pandas, write
 
-QUIET = {"columns": "minimal", "compute__scheduler": "threads", "compute__workers": 1, "plan__files_per_task": 2}
+QUIET = {
+    "columns": "minimal",
+    "compute__scheduler": "threads",
+    "compute__workers": 1,
+    "plan__files_per_task": 2,
+    "retry__attempts": 1,
+}
 
 OLD = {
     "a": Content("1.1", "Doe^A", 0),
@@ -158,7 +164,7 @@ def test_a_source_that_cannot_be_read_fails_and_is_read_later(home: Home) -> Non
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(descriptor, buffers)
 
-    with patch.object(worker.os, "readv", broken):
+    with patch.object(os, "readv", broken):
         summary = home.extract()
     assert ("failed", "io_error", 1) in summary.outcomes and summary.failed == 1
     assert home.extract().read == 1 and read_with_pandas(home.dest) == home.new
@@ -213,7 +219,7 @@ def test_a_source_that_changes_while_it_is_read(home: Home) -> None:
             path.write_bytes(Content("1.6", "Doe^G", 0).data())
         return size
 
-    with patch.object(worker.os, "readv", changing):
+    with patch.object(os, "readv", changing):
         home.extract()
     assert changed
     assert home.extract().read == 1
