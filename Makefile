@@ -13,7 +13,7 @@ JOBS ?= 2
 KILLS ?= 200
 ROWS ?= 10000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
-BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
+BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale metrics-check notebooks screenshots clean
@@ -71,7 +71,7 @@ screenshots: $(VENV)/.test ## pictures of the README, of a real run (needs: apt-
 
 clean: ## remove what this file made
 	rm -rf $(BUILD) build dist *.egg-info dicomflow-demo bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f dicomflow/header/*.so dicomflow/header/*.c
+	rm -f dicomflow/header/*.so dicomflow/header/*.c dicomflow/dataset/*.so dicomflow/dataset/*.c
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

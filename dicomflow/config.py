@@ -255,7 +255,7 @@ class DatasetConfig(_Section):
     """
 
     compression_level: Annotated[int, Field(ge=1, le=22)] = 1
-    row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 131_072
+    row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 49_152
     bloom_filter: bool = True
     part_bytes: Annotated[Size, Field(ge=MIB, le=4 * GIB)] = 128 * MIB
     compact_above: Annotated[int, Field(ge=2, le=1_000_000)] = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from dicomflow.dataset.changes import below
 from dicomflow.dataset.layout import TABLES, Layout
-from dicomflow.dataset.lookup import find_row
+from dicomflow.dataset.lookup import RowFinder
 from dicomflow.dataset.parts import explained, read_schema
 from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot
@@ -148,8 +148,7 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
-        rows: list[dict[str, Any]] = find_row(self._parts["instances"], self.schema, uid).to_pylist()
-        return rows[0] if rows else None
+        return self._rows_by_key.find(uid)
 
     def get_files(self, uid: str) -> list[dict[str, Any]]:
         """Ledger rows of all files with this SOP Instance UID: that of the row, duplicates, conflicts, and removed ones.
@@ -225,6 +224,11 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, version={self.version}, profile={self.snapshot.profile!r})"
+
+    @cached_property
+    def _rows_by_key(self) -> RowFinder:
+        parts = self._parts["instances"]
+        return RowFinder(parts, read_schema(parts[0]))
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]

@@ -4,6 +4,7 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
 
     scheduler   which scheduler, and how many tasks at once
     cluster     what a cluster is to the rest of the house
+    submit      the loop: what is in flight, what becomes of tasks whose workers die
     bag         the heart: tasks as partitions of a Dask bag
     threads     in this process          client    on a ``distributed`` cluster
     connect     how a cluster is started or reached

@@ -23,11 +23,6 @@ Note = Callable[[dict[str, Any]], None]
 Function = Callable[[Any, Note], Any]
 """What is mapped: (task, note) -> result; runs on the worker and can be pickled."""
 
-TASKS_AHEAD = 3
-"""Tasks in flight per thread of the workers: one that runs, and enough that none waits for the next."""
-
-MIN_IN_FLIGHT = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers(Generic[Task, Result]):

@@ -15,8 +15,9 @@ import dask.local
 import dask.threaded
 
 from dicomflow.compute.bag import make_bag
-from dicomflow.compute.cluster import MIN_IN_FLIGHT, TASKS_AHEAD, Function, Handlers, Note, Task
+from dicomflow.compute.cluster import Function, Handlers, Note, Task
 from dicomflow.compute.scheduler import count_workers
+from dicomflow.compute.submit import MIN_IN_FLIGHT, TASKS_AHEAD
 from dicomflow.config import ComputeConfig
 
 

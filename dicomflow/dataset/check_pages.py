@@ -114,10 +114,10 @@ class PageChecker:
 
     def _look_up(self, sampled: _Sampled) -> None:
         try:
-            found = find_row([sampled.path], self._schema, sampled.key).num_rows
+            found = find_row([sampled.path], self._schema, sampled.key)
         except DatasetError:
-            found = 0
-        if not found:
+            found = None
+        if found is None:
             self._add("lookup", sampled.path, f"a row of row group {sampled.group} is not found by its key")
 
     def _add(self, check: str, path: Path, what: str) -> None:

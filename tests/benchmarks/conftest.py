@@ -164,6 +164,23 @@ _TABLE = [
                 "x CPU",
                 "at least 20",
             ),
+            ("the same, dataset opened before", f"{layout}_{key}_opened", None, 1e3, "ms CPU", ""),
+            (
+                "scan of the key column / one row, opened before",
+                f"{layout}_{key}_scan",
+                f"{layout}_{key}_opened",
+                1.0,
+                "x CPU",
+                "at least 20",
+            ),
+            (
+                "read_table of the key column / one row",
+                f"{layout}_{key}_read",
+                f"{layout}_{key}",
+                1.0,
+                "x CPU",
+                "at least 20",
+            ),
             ("scan of all columns / one row", f"{layout}_{key}_all", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
             ("DuckDB, select * / one row", f"{layout}_{key}_duckdb", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
         )
