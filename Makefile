@@ -16,7 +16,7 @@ ROWS ?= 10000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale metrics-check notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -58,6 +58,9 @@ soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KI
 
 scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounded memory (ROWS=10000000; about twenty minutes)
 	$(BIN)/python -m tests.durable.scale --rows $(ROWS)
+
+metrics-check: $(VENV)/.test ## a real Prometheus scrapes a real run on a Dask cluster and answers each query of configs/ (needs: apt-get install prometheus)
+	$(BIN)/python -m tests.monitoring.check
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py

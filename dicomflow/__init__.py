@@ -15,12 +15,13 @@ The map of the house (imports go downwards only)::
     plan         files -> ScanTasks
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests
+    watch        those who are told how a run goes; metrics, expose: its numbers, shown to Prometheus
     config, dictionary, log, summary, model, errors
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, add_columns, compact, dataset_status, read_headers, open_dataset, verify_dataset, write_studies, Dataset,
-    DatasetStatus, RunSummary, Config, load_config, DicomflowError
+    extract, add_columns, compact, dataset_status, read_headers, open_dataset, verify_dataset, write_studies, show_progress,
+    Dataset, DatasetStatus, RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
+    from dicomflow.report.progress import show_progress
     from dicomflow.status import DatasetStatus, dataset_status
     from dicomflow.summary import RunSummary
     from dicomflow.synth import write_studies
@@ -56,6 +58,7 @@ __all__ = [
     "load_config",
     "open_dataset",
     "read_headers",
+    "show_progress",
     "verify_dataset",
     "write_studies",
 ]
@@ -72,6 +75,7 @@ _HOMES = {
     "load_config": "dicomflow.config",
     "open_dataset": "dicomflow.query",
     "read_headers": "dicomflow.read",
+    "show_progress": "dicomflow.report.progress",
     "verify_dataset": "dicomflow.dataset.verify",
     "write_studies": "dicomflow.synth",
 }

@@ -37,6 +37,7 @@ COMMAND_LINE = "command line"
 SCHEDULERS = ("auto", "threads", "in-process", "processes")
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]):(?P<port>[0-9]{1,5})")
+_INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.%]{2,64}")
 _SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?[A-Za-z]{0,5}")  # ByteSize alone would read "1,5 MB" as 1 byte
 _BYTES = TypeAdapter(ByteSize)
 
@@ -62,6 +63,18 @@ def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
 def _check_file_name(value: Path) -> Path:
     if not value.name:
         raise ValueError("expected the name of a file")
+    return value
+
+
+def _check_interface(value: str) -> str:
+    if not _INTERFACE.fullmatch(value):
+        raise ValueError("expected the address of an interface, such as 127.0.0.1, ::1 or 0.0.0.0 for all")
+    return value
+
+
+def _check_metrics_file(value: Path) -> Path:
+    if value.suffix != ".prom" or not value.stem:
+        raise ValueError("expected a file name that ends in .prom: node_exporter reads no others")
     return value
 
 
@@ -253,6 +266,22 @@ class DatasetConfig(_Section):
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
+class MetricsConfig(_Section):
+    """Metrics for Prometheus.
+
+    Attributes:
+        port: of this machine, where ``/metrics`` is served while the run goes on; 0 for any that is free, None for none.
+        address: of the interface to listen on; the metrics name no file and no patient, but whoever reaches the port reads them.
+        linger_seconds: how long the port stays open after the run, so that Prometheus comes by once more.
+        file: written when the run is over, for node_exporter's textfile collector; relative to the current directory.
+    """
+
+    port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
+    address: Annotated[str, AfterValidator(_check_interface)] = "127.0.0.1"
+    linger_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+    file: Annotated[Path, Field(strict=False), AfterValidator(_check_metrics_file)] | None = None
+
+
 class Config(_Section):
     """All settings of a run.
 
@@ -268,6 +297,7 @@ class Config(_Section):
     header: HeaderConfig = HeaderConfig()
     retry: RetryConfig = RetryConfig()
     dataset: DatasetConfig = DatasetConfig()
+    metrics: MetricsConfig = MetricsConfig()
     max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 

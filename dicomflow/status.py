@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,9 +28,7 @@ from dicomflow.errors import DatasetError, SourceError, Status
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.sources import list_files
 from dicomflow.summary import Totals
-
-Progress = Callable[[str, Totals], None]
-"""Called with the stage and the totals so far."""
+from dicomflow.watch import Progress
 
 NEWEST_RUNS = 10
 

@@ -16,7 +16,10 @@ from dicomflow.model import BatchDone, ScanResult
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the results so far; ``counts`` is by (status, code)."""
+    """Sums over the results so far; ``counts`` is by (status, code).
+
+    ``is_listing``: ``to_read`` is not the last word.  ``dashboard`` and ``metrics`` are addresses.
+    """
 
     listed: int = 0
     to_read: int = 0
@@ -29,10 +32,12 @@ class Totals:
     file_bytes: int = 0
     fallback_files: int = 0
     issues: int = 0
+    retries: int = 0
     peak_rss: int = 0
     in_flight: int = 0  # tasks
     is_listing: bool = False  # whether more files may come
     dashboard: str | None = None
+    metrics: str | None = None
     running: dict[str, int] = field(default_factory=dict)  # task -> files done of it, as workers say
     counts: dict[tuple[str, str | None], int] = field(default_factory=dict)
     task_seconds: dict[str, float] = field(default_factory=dict)
@@ -50,6 +55,7 @@ class Totals:
         self.file_bytes += result.file_bytes
         self.fallback_files += result.fallback_files
         self.issues += result.issues
+        self.retries += result.retries
         self.peak_rss = max(self.peak_rss, result.peak_rss)
         self.counts = dict(Counter(self.counts) + Counter(result.counts))
         for stage, seconds in result.seconds.items():

@@ -262,3 +262,21 @@ def test_module_imports_nothing_heavy() -> None:
     code = f"import dicomflow.config, sys; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CONFIGS.parent)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("metrics.port", 70_000, "must be at most 65535"),
+        ("metrics.address", "http://x", "expected the address of an interface"),
+        ("metrics.file", "metrics.txt", "expected a file name that ends in .prom"),
+        ("metrics.file", "/", "expected a file name that ends in .prom"),
+        ("metrics.linger_seconds", -1.0, "must be at least 0"),
+    ],
+)
+def test_metrics_settings(key: str, value: object, problem: str) -> None:
+    """What cannot be a port, an interface or a file for node_exporter is refused by name."""
+    with pytest.raises(ConfigError, match=problem):
+        load_config(None, {key: value})
+    good = load_config(None, {"metrics.port": 0, "metrics.address": "::1", "metrics.file": "a/b.prom"}).metrics
+    assert (good.port, good.address, str(good.file)) == (0, "::1", "a/b.prom")

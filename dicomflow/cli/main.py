@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
@@ -28,8 +26,7 @@ from dicomflow.cli.session import (
     print_message,
 )
 from dicomflow.errors import ConfigError, DicomflowError
-
-_PACKAGE = Path(__file__).resolve().parent.parent
+from dicomflow.surprise import describe_surprise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,13 +81,7 @@ def _report(error: Exception, session: Session) -> int:
 
 def _describe_unexpected(error: Exception) -> str:
     """Type and place of a surprise; its text stays unsaid, because it may quote a value."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
-    place = f" at {Path(frames[-1].filename).relative_to(_PACKAGE.parent)}:{frames[-1].lineno}" if frames else ""
     return (
-        f"unexpected {type(error).__name__}{place}; this is a fault of dicomflow: please report this line to its issue "
+        f"unexpected {describe_surprise(error)}; this is a fault of dicomflow: please report this line to its issue "
         "tracker (extract --log-level debug adds the traceback)"
     )
-
-
-def _is_ours(filename: str) -> bool:
-    return Path(filename).is_relative_to(_PACKAGE)

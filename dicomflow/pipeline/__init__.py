@@ -11,6 +11,6 @@ In: SOURCEs, DEST, settings.  Out: a dataset, a ``RunSummary``.
 
 from dicomflow.pipeline.compaction import compact
 from dicomflow.pipeline.extraction import add_columns, extract
-from dicomflow.pipeline.run import Progress
+from dicomflow.watch import Progress
 
 __all__ = ["Progress", "add_columns", "compact", "extract"]

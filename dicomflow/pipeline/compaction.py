@@ -18,9 +18,10 @@ from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.log import bind_run
-from dicomflow.pipeline.run import Progress, make_run_id, no_progress
+from dicomflow.pipeline.run import make_run_id
 from dicomflow.schema.arrow import FORMAT_VERSION
 from dicomflow.summary import Totals
+from dicomflow.watch import Progress, as_watcher
 
 
 def compact(
@@ -44,6 +45,6 @@ def compact(
     totals = Totals()
     with write_lock(layout) as lock:
         transaction = Transaction.of_dataset(layout, (config or Config()).dataset, lock)
-        compact_parts(transaction, run, lambda table, rows: (progress or no_progress)(f"compact {table}", totals))
+        compact_parts(transaction, run, lambda table, rows: as_watcher(progress)(f"compact {table}", totals))
         assert transaction.before is not None
         return transaction.before

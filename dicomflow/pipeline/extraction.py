@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dicomflow import __version__
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.snapshot import read_published
 from dicomflow.errors import DatasetError
-from dicomflow.pipeline.run import Progress, Run, no_progress
+from dicomflow.expose import open_metrics
+from dicomflow.pipeline.run import Run
 from dicomflow.schema.arrow import FORMAT_VERSION
 from dicomflow.summary import RunSummary
+from dicomflow.watch import Progress, Watchers, as_watcher
 
 
 def extract(
@@ -38,7 +41,8 @@ def extract(
         sources: files and folders; every regular file counts, whatever its name.
         dest: folder of the dataset: new, empty, or a dicomflow dataset.
         config: a Config, or the path of a YAML file.
-        progress: called from time to time with the stage's name and the totals so far.
+        progress: called from time to time with the stage's name and the totals so far; or a ``Watcher``, such as
+            ``dicomflow.show_progress()``, which hears of more.
         mode: ``increment``; ``full`` reads everything again; ``retry_failed`` reads earlier failed files and no others;
             ``add_columns`` reads files that have a row again, to give them other columns.
         options: settings by name as on the command line (``columns="minimal"``, ``scheduler="processes"``, ``workers=4``);
@@ -58,7 +62,11 @@ def extract(
     if not os.fspath(dest) or "://" in os.fspath(dest):
         raise DatasetError(f"{os.fspath(dest)!r}: DEST is a folder of this machine")
     layout, settings = Layout(Path(os.path.abspath(dest))), _as_config(config, options)
-    return Run(_as_list(sources), layout, settings, progress or no_progress, Mode(mode)).run()
+    with open_metrics(settings.metrics, __version__) as metrics:
+        watcher = Watchers([as_watcher(progress), *([] if metrics is None else [metrics])])
+        run = Run(_as_list(sources), layout, settings, watcher, Mode(mode))
+        run.totals.metrics = None if metrics is None else metrics.address
+        return run.run()
 
 
 def add_columns(

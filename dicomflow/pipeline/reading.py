@@ -25,13 +25,15 @@ from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import cut_task, read_plan, write_plan
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
-from dicomflow.log import get_logger
+from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
 from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
 from dicomflow.pipeline.stages import Stages
 from dicomflow.plan import cut_slice, group_files, make_task_id
 from dicomflow.schema.arrow import files_schema
 from dicomflow.summary import Totals
+from dicomflow.surprise import contain
 from dicomflow.uri import path_from_uri
+from dicomflow.watch import Watcher
 from dicomflow.worker import ScanJob, scan_task
 
 PIECES = 8
@@ -62,10 +64,11 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What is kept up to date while tasks run; ``changed`` is called when it was."""
+    """What is kept up to date while tasks run, and who is told; ``changed`` is called when it was."""
 
     totals: Totals
     stages: Stages
+    watcher: Watcher
     changed: Callable[[], None]
 
 
@@ -85,6 +88,7 @@ class Reading:
         self._totals = books.totals
         self._stages = books.stages
         self._changed = books.changed
+        self._watcher = books.watcher
         self.parts: set[str] = set()
         """Parts that workers reported, relative to staging."""
         self.tasks = 0
@@ -110,9 +114,9 @@ class Reading:
             self._changed()
             start = time.perf_counter()
             handlers = Handlers(
-                done=self._book, split=_split, give_up=self._give_up, note=self._hear, flow=self._note_flow
+                done=self._book, split=self._split, give_up=self._give_up, note=self._hear, flow=self._note_flow
             )
-            run = partial(_scan_and_record, job=self._job)
+            run = partial(_scan_and_record, job=self._job, log=log_context())
             cluster.map(
                 run, self._plan(files, workers), name="scan_task", on=handlers, span=("dicomflow", self._job.run_id)
             )
@@ -138,15 +142,27 @@ class Reading:
 
     def _book(self, result: ScanResult) -> None:
         self._totals.add(result)
+        self._watcher.on_result(result)
         self.parts.update(part.path for part in result.data_files)
         self._changed()
 
     def _hear(self, said: dict[str, Any]) -> None:
-        self._totals.hear(BatchDone(**said))
-        self._changed()
+        """On a thread of the cluster's: how far a task is, or a line of a worker's log."""
+        if "log" in said:
+            return write_relayed(str(said["log"]))
+        batch = BatchDone(**said)
+        self._totals.hear(batch)
+        self._watcher.on_batch(batch)
+        return self._changed()
 
     def _note_flow(self, in_flight: int) -> None:
         self._totals.in_flight = in_flight
+
+    def _split(self, task: ScanTask) -> list[ScanTask]:
+        """What its dead workers told of a task does not count: the pieces begin anew."""
+        self._totals.running.pop(task.task_id, None)
+        self._watcher.on_task_lost(task.task_id)
+        return cut_task(task, cut_slice(task.start, task.stop, PIECES))
 
     def _give_up(self, task: ScanTask) -> None:
         """The ledger row of a file that no worker survives."""
@@ -180,12 +196,9 @@ def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Tab
     return itertools.chain(seen, files), count
 
 
-def _split(task: ScanTask) -> list[ScanTask]:
-    return cut_task(task, cut_slice(task.start, task.stop, PIECES))
-
-
-def _scan_and_record(task: ScanTask, note: Note, job: ScanJob) -> ScanResult:
-    """Runs on the worker: the task, and its stages for the dashboard."""
-    result = scan_task(task, job, lambda done: note(asdict(done)))
-    record_stages(result.seconds)
-    return result
+def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext) -> ScanResult:
+    """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
+    with joined(log, lambda line: note({"log": line})):
+        result = contain(lambda: scan_task(task, job, lambda done: note(asdict(done))))
+        record_stages(result.seconds)
+        return result

@@ -6,7 +6,7 @@ In: SOURCEs, DEST, a Config.  Out: a dataset and a RunSummary.  Knows the order 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,10 +34,8 @@ from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.uri import path_from_source
+from dicomflow.watch import Watcher
 from dicomflow.worker import ScanJob
-
-Progress = Callable[[str, Totals], None]
-"""Called with the stage and the totals so far, each time something is done."""
 
 _log = get_logger("pipeline")
 
@@ -45,7 +43,7 @@ _log = get_logger("pipeline")
 class Run:
     """One run: what it works on, and the stages in their order."""
 
-    def __init__(self, sources: list[str], layout: Layout, config: Config, progress: Progress, mode: Mode) -> None:
+    def __init__(self, sources: list[str], layout: Layout, config: Config, watcher: Watcher, mode: Mode) -> None:
         self.sources = sources
         self.layout = layout
         self.config = config
@@ -60,7 +58,7 @@ class Run:
         self.trace_id = uuid.uuid4().hex
         self.totals = Totals()
         self.stages = Stages()
-        self._progress = progress
+        self._watcher = watcher
         self._stage = "list"
 
     def run(self) -> RunSummary:
@@ -70,6 +68,16 @@ class Run:
             DicomflowError: see ``extract``.
         """
         bind_run(self.run_id, self.trace_id)
+        self._watcher.on_begin(self.run_id)
+        try:
+            summary = self._run()
+        except BaseException as error:
+            self._watcher.on_end(error, self.totals)
+            raise
+        self._watcher.on_end(None, self.totals)
+        return summary
+
+    def _run(self) -> RunSummary:
         list_files(
             self.sources, config=self.config.sources
         )  # a SOURCE that is not there is said before DEST is touched
@@ -97,7 +105,7 @@ class Run:
         self._report()
 
     def _report(self) -> None:
-        self._progress(self._stage, self.totals)
+        self._watcher(self._stage, self.totals)
 
     # ---- what is to be read ----
 
@@ -153,7 +161,9 @@ class Run:
             config=self.config,
         )
         about = About(plan=self.layout.plan, fingerprint=transaction.fingerprint + __version__, sources=self._paths())
-        return Reading(job, about, Books(totals=self.totals, stages=self.stages, changed=self._report))
+        return Reading(
+            job, about, Books(totals=self.totals, stages=self.stages, watcher=self._watcher, changed=self._report)
+        )
 
     def _read(self, survey: Survey, reading: Reading) -> None:
         self._enter("list")
@@ -258,7 +268,3 @@ def _as_source_files(files: pa.Table) -> pa.Table:
 def make_run_id(began: datetime) -> str:
     """Time and chance: sorts by time, and is nobody else's."""
     return f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03}Z-{uuid.uuid4().hex[:8]}"
-
-
-def no_progress(stage: str, totals: Totals) -> None:
-    """The default: nobody watches."""

@@ -45,7 +45,8 @@ def test_failed_files_are_warnings(scan: Scan, put: Put, capsys: pytest.CaptureF
     assert [line["event"] for line in lines if line["level"] == "info"] == ["task_done"]
     assert MARKER.decode() not in json.dumps(lines)
     get_logger("worker").warning("afterwards")
-    assert "run_id" not in read_lines(capsys)[0]
+    (after,) = read_lines(capsys)
+    assert after["run_id"] != "run" and after["task_id"] is None
 
 
 def test_what_is_expected_is_for_those_who_debug(scan: Scan, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
