@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dicomflow.errors import Status
-from dicomflow.model import BatchDone, ScanResult
+from dicomflow.model import ScanResult
 
 
 @dataclass(slots=True)
@@ -38,17 +38,11 @@ class Totals:
     is_listing: bool = False  # whether more files may come
     dashboard: str | None = None
     metrics: str | None = None
-    running: dict[str, int] = field(default_factory=dict)  # task -> files done of it, as workers say
     counts: dict[tuple[str, str | None], int] = field(default_factory=dict)
     task_seconds: dict[str, float] = field(default_factory=dict)
 
-    def hear(self, batch: BatchDone) -> None:
-        """A worker says how far it is with a task; what counts is the result, in the end."""
-        self.running[batch.task_id] = self.running.get(batch.task_id, 0) + batch.files
-
     def add(self, result: ScanResult) -> None:
         """Fold one result in."""
-        self.running.pop(result.task_id, None)
         self.done += result.files
         self.tasks_done += 1
         self.header_bytes += result.header_bytes
@@ -77,7 +71,7 @@ class RunSummary:
         outcomes: (status, code or None, files), most files first.
         seconds: wall time of the whole run.
         stages: wall seconds of list, plan, scan (cluster included), tasks, publish.
-        task_seconds: seconds inside tasks, over all workers: read, decode, write.
+        task_seconds: seconds inside tasks, over all workers: read, inflate, scan, decode, write, wait, other.
         files_per_second: files read per second of the ``tasks`` stage.
         fallback_files: headers that pydicom read.
         peak_worker_bytes: largest resident memory of any process that ran tasks.

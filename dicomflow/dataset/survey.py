@@ -22,7 +22,7 @@ from dicomflow.dataset.known import check_replaced, check_sources
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.model import SOURCE_FILE_SCHEMA
 
-_NOTHING = pa.schema([pa.field("uri", pa.string()), pa.field("member", pa.string())]).empty_table()
+_KEYS = pa.schema([pa.field("uri", pa.string()), pa.field("member", pa.string())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,8 @@ class Survey:
         self.changes = Changes(
             to_read=SOURCE_FILE_SCHEMA.empty_table(),
             settled=SOURCE_FILE_SCHEMA.empty_table(),
-            replaced=_NOTHING,
-            removed=_NOTHING,
+            replaced=_KEYS.empty_table(),
+            removed=_KEYS.empty_table(),
             listed=0,
             kept=np.zeros(0, np.int64),
         )

@@ -151,7 +151,6 @@ class Reading:
         if "log" in said:
             return write_relayed(str(said["log"]))
         batch = BatchDone(**said)
-        self._totals.hear(batch)
         self._watcher.on_batch(batch)
         return self._changed()
 
@@ -160,7 +159,6 @@ class Reading:
 
     def _split(self, task: ScanTask) -> list[ScanTask]:
         """What its dead workers told of a task does not count: the pieces begin anew."""
-        self._totals.running.pop(task.task_id, None)
         self._watcher.on_task_lost(task.task_id)
         return cut_task(task, cut_slice(task.start, task.stop, PIECES))
 
