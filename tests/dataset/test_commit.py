@@ -20,7 +20,7 @@ import pytest
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import commit, storage
-from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo
+from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo, sweep
 from dicomflow.dataset.layout import TABLES, Layout, list_parts
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.parts import describe_part
@@ -269,6 +269,14 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
+def take_up(layout: Layout) -> bool:
+    """What the next run does first; whether there was a commit to complete."""
+    redone = redo(layout)
+    discard(layout.next)
+    sweep(layout.private)
+    return redone
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_crash_at_every_step(published: Layout, tmp_path: Path, disk: str, after: bool) -> None:
     """resume(crash(x)) == x: at each step readers see one version; then redo makes the new one whole, or a new run does."""
@@ -283,8 +291,7 @@ def test_crash_at_every_step(published: Layout, tmp_path: Path, disk: str, after
             publish_new(layout)
             pytest.fail("did not crash")
         seen = check_readers(layout, may_be_away=disk == "no-swap")
-        redone = redo(layout)
-        discard(layout.next)
+        redone = take_up(layout)
         ends.append(seen == AFTER)
         assert seen == AFTER or not redone, f"step {step}"
         check_plain(layout, seen)
@@ -305,8 +312,7 @@ def test_crashes_one_after_the_other(published: Layout, disk: str, after: bool) 
         assert check_readers(published, may_be_away=disk == "no-swap") == AFTER
         if len(made) < step:
             break
-    redo(published)
-    discard(published.next)
+    take_up(published)
     check_plain(published, AFTER)
 
 
@@ -338,8 +344,7 @@ def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: P
             with pytest.raises(DatasetError, match="no dicomflow dataset here"):
                 open_dataset(layout.root)
         assert all(plain(layout, table) in (None, BEFORE[table]) for table in TABLES)
-        redo(layout)
-        discard(layout.next)
+        take_up(layout)
         if is_there:
             check_plain(layout, BEFORE)
     assert steps > 15
