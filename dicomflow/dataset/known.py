@@ -154,7 +154,7 @@ def _is_same_tree(source: str, other: str) -> bool:
 
 
 def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
-    """Where columns change, no row with the old ones may stay.
+    """Where every row is written anew, because columns change or parts are damaged, none may stay.
 
     Raises:
         DatasetError: files that have a row were not listed by this run.
@@ -164,7 +164,7 @@ def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
     staying = np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False))
     if staying:
         raise DatasetError(
-            f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot get new columns; "
+            f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot be written anew; "
             "name all SOURCEs, and see that every folder can be read"
         )
 
