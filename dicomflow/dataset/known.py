@@ -23,6 +23,7 @@ from dicomflow.dataset.parts import read_part
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, Status
 from dicomflow.schema.arrow import files_schema
+from dicomflow.uri import uri_from_path
 
 Outcomes = dict[tuple[str, str | None], int]
 """(status, code) -> files."""
@@ -144,8 +145,8 @@ def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> 
             continue  # a folder with two names is listed under one of them
         if not count_below(listed["uri"], source) and (before := count_below(present, source)):
             raise DatasetError(
-                f"{source}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  To start "
-                "afresh, extract into a new folder"
+                f"{uri_from_path(source)}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  "
+                "To start afresh, extract into a new folder"
             )
 
 

@@ -557,6 +557,34 @@ def test_prepare_makes_a_new_folder(tmp_path: Path) -> None:
     prepare_destination(Layout(tmp_path / "empty"))
 
 
+def test_prepare_syncs_the_names_that_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after the first publish leaves DEST: each folder that was made is synced in the one above, from the top."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    layout = Layout(tmp_path / "a" / "b")
+    prepare_destination(layout)
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    prepare_destination(layout)
+    assert len(synced) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_prepare_where_the_parent_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A broken disk is one line; a folder that may be written but not read is none."""
+
+    def fail(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(commit, "sync_folder", fail)
+    if number == errno.EACCES:
+        prepare_destination(Layout(tmp_path / "d"))
+        return
+    with pytest.raises(DatasetError, match="/d: cannot be written: Input/output error$"):
+        prepare_destination(Layout(tmp_path / "d"))
+
+
 def test_prepare_refuses_a_file(tmp_path: Path) -> None:
     """DEST is a folder."""
     (tmp_path / "f").write_text("x")
