@@ -11,6 +11,7 @@ MANY ?= 100000
 RUNS ?= 2000000
 JOBS ?= 2
 KILLS ?= 200
+SEQUENCES ?= 200
 ROWS ?= 10000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
@@ -53,8 +54,9 @@ instructions: $(VENV)/.installed ## scanner and interner in machine instructions
 fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)
 
-soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about a quarter of an hour)
+soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about half an hour)
 	$(BIN)/python -m tests.durable.soak --kills $(KILLS)
+	HYPOTHESIS_PROFILE=dev DURABLE_EXAMPLES=$(SEQUENCES) $(BIN)/python -m pytest -q -n auto tests/durable/test_stateful.py
 
 scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounded memory (ROWS=10000000; about twenty minutes)
 	$(BIN)/python -m tests.durable.scale --rows $(ROWS)

@@ -567,6 +567,7 @@ def test_crash_while_publishing(small: Path, tmp_path: Path, monkeypatch: pytest
 
         def publish(*arguments: Any, real: Any = transaction.publish, die: Any = die) -> None:
             with monkeypatch.context() as patch:
+                patch.setattr(os, "link", die(os.link))  # of the record
                 patch.setattr(os, "replace", die(os.replace))
                 patch.setattr(storage, "_swap", die(storage._swap))
                 real(*arguments)

@@ -31,7 +31,7 @@ _BATCH_ROWS = 16_384
 _READ_AHEAD = 1 << 18  # bytes of each column
 _SAMPLE = 1000
 _LOOK_UP_EACH = 10
-_RESTORE = "restore this file from a backup, or extract into a new folder"
+_RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
 _SORTED_TABLES = frozenset({"instances", "conflicts"})
 """Those whose parts are always sorted; those of the ledger are after compacting."""
 

@@ -21,7 +21,7 @@ from dicomflow.dataset.verification import Findings
 from dicomflow.errors import describe
 from dicomflow.schema.arrow import files_schema, schema_fingerprint
 
-RESTORE = "restore this file from a backup, or extract into a new folder"
+RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
 _KEY = "SOPInstanceUID"
 
 Signature = list[tuple[str, pa.DataType, bool]]

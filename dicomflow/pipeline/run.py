@@ -84,7 +84,7 @@ class Run:
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
             transaction = Transaction(self.layout, self.schema, self.config.dataset, lock)
-            transaction.check(self.mode, self.config.columns)
+            transaction.check(self.mode, self.config.columns, self._paths())
             if self.mode is Mode.COLUMNS and transaction.has_columns:
                 self.mode = Mode.INCREMENT
             return self._run_stages(transaction)
