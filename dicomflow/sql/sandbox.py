@@ -33,6 +33,9 @@ from dicomflow.sql.faults import explain
 
 GIB = 1 << 30
 
+MIN_MEMORY = 128 << 20
+"""Bytes; with less, DuckDB cannot hold the pages that it reads."""
+
 BATCH_ROWS = 16_384
 
 
@@ -206,6 +209,11 @@ class Answer:
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: what it says through Arrow
             raise self._explain(error) from None
 
+    def schema(self, expressions: Sequence[str]) -> pa.Schema:
+        """Names and Arrow types of what ``batches`` gives, without a row."""
+        empty = self._bind(f"select * from ({self._select(expressions)}) limit 0")
+        return empty.to_arrow_table().schema
+
     def to_table(self) -> pa.Table:
         """All rows at once.
 
@@ -266,8 +274,8 @@ def _split_words(query: str) -> list[str]:
 def quote_name(name: str) -> str:
     """An identifier.
 
-    >>> print(quote_name('a "b"'))
-    "a ""b\"""
+    >>> print(quote_name("Image Type"))
+    "Image Type"
     """
     return '"' + name.replace('"', '""') + '"'
 
