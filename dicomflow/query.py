@@ -218,6 +218,10 @@ class Dataset:
         with self.open_sandbox(limits) as sandbox:
             yield sandbox.ask(query)
 
+    def parts(self, table: str) -> list[Path]:
+        """Files of a table; none if this dataset has no such table."""
+        return list(self._parts.get(table, ()))
+
     def open_sandbox(self, limits: Limits | None = None) -> Sandbox:
         """DuckDB with a view for each table of this version, for several questions in one ``with`` block."""
         views = {name: parts for name, parts in self._parts.items() if parts}

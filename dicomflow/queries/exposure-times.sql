@@ -18,4 +18,4 @@ select
 from instances
 where ExposureTime is not null
 group by Modality, Manufacturer, ManufacturerModelName, DeviceSerialNumber, ProtocolName
-order by instances desc, all
+order by instances desc, Modality, Manufacturer, ManufacturerModelName, DeviceSerialNumber, ProtocolName

@@ -14,4 +14,4 @@ select
     max(StudyDate) as last_study
 from instances
 group by Manufacturer, ManufacturerModelName, DeviceSerialNumber, StationName, InstitutionName
-order by instances desc, all
+order by instances desc, Manufacturer, ManufacturerModelName, DeviceSerialNumber, StationName, InstitutionName

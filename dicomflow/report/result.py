@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date, time
+from datetime import datetime
 from decimal import Decimal
 from numbers import Number
 from typing import Any, NamedTuple
@@ -111,6 +111,6 @@ def _format(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, date | time):
-        return value.isoformat(" ") if hasattr(value, "hour") and hasattr(value, "year") else value.isoformat()
+    if isinstance(value, datetime):
+        return value.isoformat(" ")
     return f"{value:f}" if isinstance(value, Decimal) else str(value)

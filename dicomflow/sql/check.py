@@ -24,10 +24,11 @@ _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "
 _TABLE_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"})
 """Functions in FROM that make rows of their arguments.  All others read files, settings or raw memory, or run text as SQL."""
 
-_WRITING = frozenset(
+_STATEMENTS = (
     "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute export "
-    "force import insert install load merge pragma prepare reset rollback set transaction truncate update use vacuum".split()
+    "force import insert install load merge pragma prepare reset rollback set transaction truncate update use vacuum"
 )
+_WRITING = frozenset(_STATEMENTS.split())
 """Words with which statements begin that do more than read."""
 
 _ONLY_READ = "a dataset is only read: give one query, such as SELECT ... FROM instances"

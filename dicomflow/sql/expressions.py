@@ -21,7 +21,7 @@ def to_json_line(columns: list[tuple[str, Any]]) -> str:
     Args:
         columns: names and types; the columns are called ``c0``, ``c1`` ... in the query.
     """
-    members = (f"{_text(name)}, {_json(f'c{place}', kind)}" for place, (name, kind) in enumerate(columns))
+    members = (f"{_text(name)}, {to_json_value(f'c{place}', kind)}" for place, (name, kind) in enumerate(columns))
     return f"json_object({', '.join(members)})::varchar"
 
 
@@ -35,7 +35,8 @@ def to_parquet_columns(columns: list[tuple[str, Any]]) -> list[str]:
     return [f"{_parquet(f'c{place}', kind)} as {_name(name)}" for place, (name, kind) in enumerate(columns)]
 
 
-def _json(value: str, kind: Any) -> str:
+def to_json_value(value: str, kind: Any) -> str:
+    """A value, such as a column, in a type whose JSON by DuckDB is right."""
     name = kind.id
     if name in _FLOATS:
         return f"case when isfinite({value}) then {value} end"
@@ -48,12 +49,12 @@ def _json(value: str, kind: Any) -> str:
     return _json_nested(value, kind) if name in _NESTED and not _is_plain(kind) else value
 
 
-def _json_nested(value: str, kind: Any, depth: int = 0) -> str:
+def _json_nested(value: str, kind: Any) -> str:
     if kind.id in ("list", "array"):
-        inner = _json("x", kind.children[0][1])
+        inner = to_json_value("x", kind.children[0][1])
         return f"list_transform({value}::{_list_of(kind)}, lambda x: {inner})"
     if kind.id == "struct":
-        members = (f"{_text(name)}, {_json(f'{value}[{_text(name)}]', inner)}" for name, inner in kind.children)
+        members = (f"{_text(name)}, {to_json_value(f'{value}[{_text(name)}]', inner)}" for name, inner in kind.children)
         return f"case when {value} is not null then json_object({', '.join(members)}) end"
     return f"{value}::varchar"  # a map of such
 
@@ -71,7 +72,7 @@ def _is_plain(kind: Any) -> bool:
 
 def _csv(value: str, kind: Any) -> str:
     if kind.id in _NESTED:
-        return f"to_json({_json(value, kind)})::varchar"
+        return f"to_json({to_json_value(value, kind)})::varchar"
     if kind.id in _AS_TEXT | {"hugeint", "uhugeint", "null"}:
         return f"{value}::varchar"
     return f"hex({value})" if kind.id == "blob" else value

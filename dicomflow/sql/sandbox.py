@@ -77,7 +77,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         for parts in self._views.values():
-            _check_inside(self._root, parts)
+            check_inside(self._root, parts)
         try:
             self._spill = tempfile.mkdtemp(prefix="dicomflow-query-")  # readable by us alone
         except OSError as error:
@@ -249,8 +249,12 @@ def _to_reader(relation: duckdb.DuckDBPyRelation, rows: int) -> Iterable[pa.Reco
     return reader
 
 
-def _check_inside(root: Path | None, parts: Sequence[str]) -> None:
-    """A symbolic link in the dataset must not lead to a file elsewhere."""
+def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
+    """A symbolic link in a folder must not lead to a file elsewhere.
+
+    Raises:
+        DatasetError: one does.
+    """
     if root is None:
         return
     base = os.path.join(os.path.realpath(root), "")
