@@ -19,10 +19,10 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +30,7 @@ import pyarrow as pa
 from dicomflow.errors import DatasetError, describe
 from dicomflow.sql.check import Parsed, check_length, check_reads_only
 from dicomflow.sql.faults import explain
+from dicomflow.sql.interrupt import Interruptible
 
 GIB = 1 << 30
 
@@ -84,6 +85,7 @@ class Sandbox:
             raise DatasetError(f"no folder for temporary files: {describe(error)}; set TMPDIR") from None
         try:
             self._connection = duckdb.connect(config=self._config())
+            self._waiting = Interruptible(self._connection.interrupt)
             self._make_views()
             self._lock()
         except duckdb.Error as error:
@@ -92,7 +94,8 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if hasattr(self, "_connection"):
+        if hasattr(self, "_waiting"):
+            self._waiting.close()
             self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
@@ -129,7 +132,7 @@ class Sandbox:
             DatasetError: they fail.
         """
         try:
-            self._connection.execute(script)
+            self._waiting.call(self._connection.execute, script)
         except duckdb.Error as error:
             raise explain(str(error), script) from None
 
@@ -142,7 +145,7 @@ class Sandbox:
         return self._answer(query, from_data=False)
 
     def _answer(self, query: str, *, from_data: bool) -> Answer:
-        return Answer(self._connection, query, names=self._names, from_data=from_data)
+        return Answer(self._connection, self._waiting, query, _Sayable(frozenset(self._names), from_data))
 
     def _one(self, query: str, arguments: list[object] | None = None) -> Any:
         try:
@@ -181,6 +184,13 @@ class Sandbox:
             self._connection.execute(f"set {setting}")
 
 
+class _Sayable(NamedTuple):
+    """What an error may say: names of tables and columns; whether some of a query may have been made out of values."""
+
+    names: frozenset[str]
+    from_data: bool
+
+
 class Answer:
     """What a query gives: its columns now, its rows when they are asked for, once.
 
@@ -188,8 +198,10 @@ class Answer:
         columns: names and DuckDB's types.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, query: str, *, names: set[str], from_data: bool) -> None:
-        self._connection, self._query, self._names, self._from_data = connection, query, names, from_data
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, waiting: Interruptible, query: str, sayable: _Sayable
+    ) -> None:
+        self._connection, self._waiting, self._query, self._sayable = connection, waiting, query, sayable
         self._relation = self._bind(query)
         self.columns: list[tuple[str, Any]] = list(zip(self._relation.columns, self._relation.types, strict=True))
 
@@ -204,15 +216,14 @@ class Answer:
             DatasetError: it fails on the way.
         """
         relation = self._relation if expressions is None else self._bind(self._select(expressions))
-        try:
-            yield from _to_reader(relation, rows)
-        except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: what it says through Arrow
-            raise self._explain(error) from None
+        reader = self._call(_to_reader, relation, rows)
+        while (batch := self._call(next, reader, None)) is not None:
+            yield batch
 
     def schema(self, expressions: Sequence[str]) -> pa.Schema:
         """Names and Arrow types of what ``batches`` gives, without a row."""
         empty = self._bind(f"select * from ({self._select(expressions)}) limit 0")
-        return empty.to_arrow_table().schema
+        return self._call(empty.to_arrow_table).schema
 
     def to_table(self) -> pa.Table:
         """All rows at once.
@@ -220,33 +231,31 @@ class Answer:
         Raises:
             DatasetError: it fails on the way.
         """
-        try:
-            return self._relation.to_arrow_table()
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            raise self._explain(error) from None
+        return self._call(self._relation.to_arrow_table)
 
     def _select(self, expressions: Sequence[str]) -> str:
         columns = ", ".join(f"c{place}" for place in range(len(self.columns)))
         return f"select {', '.join(expressions)} from (\n{self._query}\n) as q({columns})"
 
     def _bind(self, query: str) -> duckdb.DuckDBPyRelation:
-        try:
-            relation = self._connection.sql(query)
-        except duckdb.Error as error:
-            raise self._explain(error) from None
+        relation = self._call(self._connection.sql, query)
         if relation is None:
             raise DatasetError("the query gives no rows: give one query, such as SELECT ... FROM instances")
         return relation
 
-    def _explain(self, error: Exception) -> DatasetError:
-        return explain(str(error), self._query, names=self._names, from_data=self._from_data)
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return self._waiting.call(function, *arguments)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: what DuckDB says through Arrow
+            raise explain(
+                str(error), self._query, names=self._sayable.names, from_data=self._sayable.from_data
+            ) from None
 
 
-def _to_reader(relation: duckdb.DuckDBPyRelation, rows: int) -> Iterable[pa.RecordBatch]:
+def _to_reader(relation: duckdb.DuckDBPyRelation, rows: int) -> Iterator[pa.RecordBatch]:
     """Streaming; of a connection's ``execute`` DuckDB would make all rows first."""
     make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
-    reader: Iterable[pa.RecordBatch] = make(rows)
-    return reader
+    return iter(make(rows))
 
 
 def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
