@@ -123,7 +123,7 @@ class Sandbox:
             ),
         )
         check_reads_only(parsed)
-        return self._answer(statements[0].query.strip().rstrip(";"), from_data=kinds == ["MULTI"])
+        return self._answer(_cut_end(query), from_data=kinds == ["MULTI"])
 
     def run(self, script: str) -> None:
         """Run statements of our own, such as those that make a temporary table.
@@ -179,6 +179,7 @@ class Sandbox:
             f"allowed_paths = {quote_all(sorted(allowed))}",
             "enable_external_access = false",
             "python_enable_replacements = false",
+            "enable_progress_bar = false",  # it would be printed among the rows
             "lock_configuration = true",
         ):
             self._connection.execute(f"set {setting}")
@@ -274,14 +275,25 @@ def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
 
 def _split_words(query: str) -> list[str]:
     """Keywords and identifiers in lower case, without their quotes."""
-    tokens = duckdb.tokenize(query)
-    ends = [start for start, _ in tokens[1:]] + [len(query.encode())]
-    data = query.encode()
-    words = []
+    not_words = (duckdb.token_type.string_const, duckdb.token_type.comment)
+    words = (text.strip().strip('"').replace('""', '"').lower() for _, kind, text in _tokenize(query) if kind not in not_words)
+    return list(words)
+
+
+def _cut_end(query: str) -> str:
+    """The one statement in it, without the semicolon and what follows: to stand in brackets."""
+    for start, kind, text in _tokenize(query):
+        if kind == duckdb.token_type.operator and text.startswith(";"):
+            return query.encode()[:start].decode()
+    return query
+
+
+def _tokenize(query: str) -> Iterator[tuple[int, Any, str]]:
+    """Where each token begins (in bytes), its kind, and its text with the spaces behind it."""
+    data, tokens = query.encode(), duckdb.tokenize(query)
+    ends = [start for start, _ in tokens[1:]] + [len(data)]
     for (start, kind), end in zip(tokens, ends, strict=True):
-        if kind not in (duckdb.token_type.string_const, duckdb.token_type.comment):
-            words.append(data[start:end].decode(errors="replace").strip().strip('"').replace('""', '"').lower())
-    return words
+        yield start, kind, data[start:end].decode(errors="replace")
 
 
 def quote_name(name: str) -> str:
