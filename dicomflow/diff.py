@@ -124,8 +124,9 @@ class Comparison:
 
     def __init__(self, sandbox: Sandbox, before: Dataset, after: Dataset, *, thorough: bool) -> None:
         self._sandbox = sandbox
-        self._columns, redefined = _find_common(before.schema, after.schema)
-        self._groups = [self._columns[start : start + _AT_ONCE] for start in range(0, len(self._columns), _AT_ONCE)]
+        one, other = before.schema, after.schema
+        columns, redefined = _find_common(one, other)
+        self._groups = [columns[start : start + _AT_ONCE] for start in range(0, len(columns), _AT_ONCE)]
         sandbox.run(_PAIRS.format(is_same="false" if thorough else "a.digest = b.digest"))
         for number, group in enumerate(self._groups):
             sandbox.run(_compare(number, group))
@@ -137,8 +138,8 @@ class Comparison:
             after_version=after.version,
             **self._count(before.snapshot.rows("instances")),
             attributes=self._count_attributes(),
-            only_before=[name for name in before.schema.names if name not in after.schema.names],
-            only_after=[name for name in after.schema.names if name not in before.schema.names],
+            only_before=[name for name in one.names if name not in other.names],
+            only_after=[name for name in other.names if name not in one.names],
             redefined=redefined,
         )
 

@@ -276,7 +276,11 @@ def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
 def _split_words(query: str) -> list[str]:
     """Keywords and identifiers in lower case, without their quotes."""
     not_words = (duckdb.token_type.string_const, duckdb.token_type.comment)
-    words = (text.strip().strip('"').replace('""', '"').lower() for _, kind, text in _tokenize(query) if kind not in not_words)
+    words = (
+        text.strip().strip('"').replace('""', '"').lower()
+        for _, kind, text in _tokenize(query)
+        if kind not in not_words
+    )
     return list(words)
 
 

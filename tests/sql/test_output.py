@@ -147,7 +147,12 @@ def test_errors_come_through(sandbox: Sandbox) -> None:
     """Those on the way, too."""
     for make in FORMATS.values():
         with pytest.raises(DatasetError):
-            read(make(sandbox.ask("select case when i > 50_000 then error('x') else i end as n from range(60_000) t(i)"), None))
+            read(
+                make(
+                    sandbox.ask("select case when i > 50_000 then error('x') else i end as n from range(60_000) t(i)"),
+                    None,
+                )
+            )
 
 
 ROWS = st.lists(
@@ -158,7 +163,8 @@ ROWS = st.lists(
             "numbers": st.none() | st.lists(st.none() | st.floats(allow_nan=False), max_size=3),
             "whole": st.none() | st.integers(-(2**63), 2**63 - 1),
             "moment": st.none() | st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31)),
-            "issues": st.none() | st.lists(st.fixed_dictionaries({"path": st.text("a\"',\n\\ü", max_size=5)}), max_size=2),
+            "issues": st.none()
+            | st.lists(st.fixed_dictionaries({"path": st.text("a\"',\n\\ü", max_size=5)}), max_size=2),
         }
     ),
     min_size=1,

@@ -78,8 +78,10 @@ ESCAPES = [
     "with t as (copy (select 1 as a) to '{dest}/instances/a.parquet' (format parquet, use_tmp_file false)) from t",
     "with t as (copy (select 1 as a) to '{dest}/instances/a.parquet' (format csv)) select count(*) from t",
     "copy (pivot instances on Modality using count(*)) to '{dest}/instances/a.parquet' (format parquet, use_tmp_file false)",
-    "with t as (copy (select 1 as a) to '{dest}/instances/a.parquet' (format csv, use_tmp_file false)) "
-    "pivot instances on Modality using count(*)",
+    (
+        "with t as (copy (select 1 as a) to '{dest}/instances/a.parquet' (format csv, use_tmp_file false)) "
+        "pivot instances on Modality using count(*)"
+    ),
     "/* c */ explain analyze copy (select 1) to '{dest}/instances/a.parquet' (format csv, use_tmp_file false)",
     "create table t as select 1",
     "create table t as pivot instances on Modality using count(*)",
@@ -173,7 +175,10 @@ def test_the_escapes_are_real(dest: Path) -> None:
         ("select list_transform([Rows], lambda x: x + 1) from instances", 6),
         ("select distinct on (Modality) * from instances order by Modality, SOPInstanceUID", 3),
         ("from instances a join files b using (SOPInstanceUID) where a.Rows is not null", 5),
-        ("select Modality, row_number() over (partition by Modality) from instances qualify row_number() over () > 2", 4),
+        (
+            "select Modality, row_number() over (partition by Modality) from instances qualify row_number() over () > 2",
+            4,
+        ),
         ("select columns('Pat.*') from instances", 6),
         ("from json_each('[1, 2]')", 2),
         ("select 'copy x to y; insert' as \"update\"", 1),
@@ -197,7 +202,10 @@ def test_links_that_lead_out(dest: Path) -> None:
             assert sandbox.ask("from instances").to_table().num_rows == 6
     part.unlink()
     part.symlink_to(dest.parent / "secret.parquet")
-    with pytest.raises(DatasetError, match=r"a\.parquet: a symbolic link leads out of the dataset"), Sandbox(views(dest), dest):
+    with (
+        pytest.raises(DatasetError, match=r"a\.parquet: a symbolic link leads out of the dataset"),
+        Sandbox(views(dest), dest),
+    ):
         pass
 
 
@@ -219,7 +227,9 @@ def test_batches_can_be_left(sandbox: Sandbox) -> None:
 
 def test_an_error_on_the_way(sandbox: Sandbox) -> None:
     """Rows before it are there; it quotes no value."""
-    answer = sandbox.ask("select case when i < 4_990_000 then i else ('ZORRO' || i)::int end as n from range(5_000_000) t(i)")
+    answer = sandbox.ask(
+        "select case when i < 4_990_000 then i else ('ZORRO' || i)::int end as n from range(5_000_000) t(i)"
+    )
     seen = 0
     with pytest.raises(DatasetError, match="TRY_CAST") as caught:
         for batch in answer.batches():
@@ -271,7 +281,9 @@ def test_memory_is_bounded() -> None:
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     """No progress bar among the rows, however long it takes."""
     with Sandbox({}) as sandbox:
-        assert sandbox.ask("select current_setting('enable_progress_bar') as bar").to_table().to_pylist() == [{"bar": False}]
+        assert sandbox.ask("select current_setting('enable_progress_bar') as bar").to_table().to_pylist() == [
+            {"bar": False}
+        ]
         sandbox.ask("select sum(hash(i)) from range(3_000_000) t(i)").to_table()
     assert capfd.readouterr() == ("", "")
 
