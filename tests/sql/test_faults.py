@@ -29,7 +29,6 @@ VALUES = ("ZORRO", "QUIXOTE", "1.2.", "512", "256")
         "select PatientID::json from instances",
         "select PatientID::blob from instances where length(('\\x' || PatientID)::blob) > 0",
         "select chr(-Rows::int) from instances",
-        "select decode(PatientID::blob) from instances",
         "select nope from (pivot instances on PatientID using count(*))",
         "select ZORO from (pivot instances on PatientID using count(*))",
         "from (pivot instances on PatientID using count(*)) where ZORROO = 1",
@@ -39,12 +38,11 @@ VALUES = ("ZORRO", "QUIXOTE", "1.2.", "512", "256")
 )
 def test_no_value_is_quoted(sandbox: Sandbox, query: str) -> None:
     """Not by an error of the execution, nor through names that PIVOT makes."""
-    try:
+    with pytest.raises(DatasetError) as caught:
         sandbox.ask(query).to_table()
-    except DatasetError as error:
-        said = str(error).replace("ZORROO", "").replace("ZORO", "")  # as the query has it
-        assert not [value for value in VALUES if value in said], said
-        assert "\n" not in said and error.__cause__ is None and error.__suppress_context__
+    said = str(caught.value).replace("ZORROO", "").replace("ZORO", "")  # as the query has it
+    assert not [value for value in VALUES if value in said], said
+    assert "\n" not in said and caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(
