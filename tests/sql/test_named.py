@@ -252,7 +252,7 @@ def test_the_table_made_by_hand_is_like_the_real_one() -> None:
     for field in SERIES.schema:
         kind, real = field.type, schema.field(field.name).type
         numbers = pa.types.is_integer(kind) and pa.types.is_integer(real)
-        assert kind == real or numbers or pa.types.is_list(kind) and pa.types.is_list(real), field.name
+        assert kind == real or numbers or (pa.types.is_list(kind) and pa.types.is_list(real)), field.name
 
 
 def test_all_are_described_and_tested() -> None:
