@@ -170,7 +170,10 @@ class Sandbox:
         for name, parts in self._views.items():
             found = f"read_parquet({quote_all(map(glob.escape, parts))}, hive_partitioning = false)"
             self._connection.execute(f"create view {quote_name(name)} as from {found}")
-            self._names.update(self._connection.view(quote_name(name)).columns)
+        named = self._connection.execute(
+            "select distinct column_name from duckdb_columns() where not internal"
+        ).fetchall()
+        self._names.update(name for (name,) in named)
 
     def _lock(self) -> None:
         paths = [path for parts in self._views.values() for path in parts]
