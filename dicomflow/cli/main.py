@@ -17,7 +17,6 @@ import click
 
 from dicomflow.cli.group import root
 from dicomflow.cli.session import (
-    FAILED,
     INTERRUPTED,
     PIPE_CLOSED,
     USAGE,
@@ -72,11 +71,11 @@ def _report(error: Exception, session: Session) -> int:
         return error.exit_code
     if isinstance(error, DicomflowError):
         print_message(f"error: {error}")
-        return USAGE if isinstance(error, ConfigError) else FAILED
+        return USAGE if isinstance(error, ConfigError) else session.failed
     if session.debug:
         session.log_exception(error)
     print_message(f"error: {_describe_unexpected(error)}")
-    return FAILED
+    return session.failed
 
 
 def _describe_unexpected(error: Exception) -> str:
