@@ -6,9 +6,10 @@ loaded when the command runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import codecs
+import sys
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TextIO, TypedDict, Unpack, cast
 
 import click
 
@@ -18,8 +19,25 @@ from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import ExportConfig, load_config
 from dicomflow.deidentify.profile import OPTIONS
 from dicomflow.export.export import FORMATS, ExportSummary
+from dicomflow.report.text import harmless
 
+STDOUT = "-"
 _MOST_NAMES = 8
+
+
+class Options(TypedDict):
+    """What click hands over, beside DEST."""
+
+    output: str
+    form: str | None
+    columns: str | None
+    require: str | None
+    incomplete: str | None
+    retain: tuple[str, ...]
+    key_file: Path | None
+    with_patient_identity: bool
+    allow_formulas: bool | None
+    config: Path | None
 
 
 @click.command("export")
@@ -39,7 +57,12 @@ _MOST_NAMES = 8
     type=click.Choice(OPTIONS),
     help="What stays although it could identify somebody (PS3.15 E.3); may be given again.",
 )
-@click.option("--key-file", metavar="FILE", help="Holds the key of the pseudonyms, for the same ones in each export.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The key of the pseudonyms: the same ones each time.",
+)
 @click.option(
     "--with-patient-identity", is_flag=True, help="Take nothing out: names, IDs and dates of patients are written."
 )
@@ -47,16 +70,12 @@ _MOST_NAMES = 8
     "--allow-formulas", is_flag=True, default=None, help="CSV: leave text as it is that begins like a formula."
 )
 @click.option(
-    "--config", "config_file", metavar="FILE", help="YAML file; its section export has these settings, and rules."
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE.yaml",
+    help="Settings, and rules: its section export.",
 )
-def command(
-    dest: str,
-    output: str,
-    form: str | None,
-    columns: str | None,
-    config_file: str | None,
-    **options: Any,
-) -> int:
+def command(dest: str, **options: Unpack[Options]) -> int:
     """Write the instances of DEST to FILE as DICOM JSON, CSV or Parquet, without what identifies people.
 
     What is taken out follows the Basic Application Level Confidentiality Profile of PS3.15 Annex E; columns that it does not
@@ -71,26 +90,28 @@ def command(
 
     Exit codes: 0 done; 1 failed, or nothing was written because rows are incomplete; 3 done, but incomplete rows were left out.
     """
-    config = load_config(None if config_file is None else Path(config_file), _overrides(options)).export
+    config = load_config(options["config"], _overrides(options)).export
     spare_pandas()
+    output = options["output"]
+    form = options["form"] or _guess_format(output)
     summary = dicomflow.export_dataset(
         dest,
-        output,
-        form or _guess_format(output),
-        columns=_split(columns),
+        _open(output, form),
+        form,
+        columns=_split(options["columns"]),
         with_patient_identity=options["with_patient_identity"],
         config=config,
     )
     return _report(summary, output, config)
 
 
-def _overrides(options: Mapping[str, Any]) -> dict[str, object]:
+def _overrides(options: Options) -> dict[str, object]:
     """Settings by their names in a configuration; None where an option was not given."""
     return {
         "export.require": _split(options["require"]),
         "export.incomplete": options["incomplete"],
         "export.retain": options["retain"] or None,
-        "export.key_file": None if options["key_file"] is None else Path(options["key_file"]),
+        "export.key_file": options["key_file"],
         "export.formulas": options["allow_formulas"],
     }
 
@@ -106,6 +127,40 @@ def _guess_format(output: str) -> str:
             f"--format is needed: the name of {output!r} does not say it.  It is one of {', '.join(FORMATS)}."
         )
     return suffix
+
+
+def _open(output: str, form: str) -> str | BinaryIO:
+    """Where to write: the name of a file, or stdout; a terminal gets nothing that it would act on."""
+    if output != STDOUT:
+        return output
+    if not sys.stdout.isatty():
+        return sys.stdout.buffer
+    if form == "parquet":
+        raise click.UsageError("Parquet is not for a terminal: write it to a file.")
+    return cast("BinaryIO", TerminalSink(sys.stdout))
+
+
+class TerminalSink:
+    """Takes UTF-8 and prints it with what a terminal acts on as escapes.
+
+    Args:
+        stream: text of the terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Print; the number of bytes taken."""
+        raw = bytes(data)
+        self._stream.write("\n".join(map(harmless, self._decode(raw).split("\n"))))
+        return len(raw)
+
+    def flush(self) -> None:
+        """Have it on the screen."""
+        self._stream.flush()
 
 
 def _report(summary: ExportSummary, output: str, config: ExportConfig) -> int:

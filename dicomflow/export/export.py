@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +32,6 @@ from dicomflow.export.rows import iter_rows
 from dicomflow.query import Dataset, open_dataset
 
 FORMATS = ("ndjson", "json", "csv", "parquet")
-STDOUT = "-"
 
 _BATCH_ROWS = 32_768
 
@@ -63,7 +61,7 @@ class ExportSummary:
 
 def export_dataset(
     dest: str | os.PathLike[str] | Dataset,
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | BinaryIO,
     form: str,
     *,
     columns: Sequence[str] | None = None,
@@ -74,7 +72,7 @@ def export_dataset(
 
     Args:
         dest: a dataset, or where it is.
-        output: the file to write, ``-`` for stdout; one that is there is replaced when all is written.
+        output: the file to write; one that is there is replaced when all is written.  Or an open binary file.
         form: ``ndjson`` (an object a line), ``json`` (one array), ``csv`` or ``parquet``.
         columns: names, in this order; all by default.
         with_patient_identity: leave everything as it is, the names of patients, too.
@@ -119,9 +117,9 @@ def _check_columns(dataset: Dataset, names: Sequence[str] | None, option: str) -
     return list(known) if names is None else list(dict.fromkeys(names))
 
 
-def _check_place(dataset: Dataset, output: str | os.PathLike[str]) -> None:
+def _check_place(dataset: Dataset, output: str | os.PathLike[str] | BinaryIO) -> None:
     """A file among the dataset's own would be read as a part of it."""
-    if output == STDOUT:
+    if not isinstance(output, str | os.PathLike):
         return
     path = Path(os.path.realpath(output))
     if path.is_relative_to(os.path.realpath(dataset.root)):
@@ -216,17 +214,15 @@ def _fill(sink: BinaryIO, form: str, job: _Job, batches: Iterator[pa.RecordBatch
     return write_json(batches, model, sink) if form == "json" else write_ndjson(batches, model, sink)
 
 
-def _write(output: str | os.PathLike[str], fill: Callable[[BinaryIO], int], summary: ExportSummary) -> None:
-    if output == STDOUT:
-        summary.rows = fill(sys.stdout.buffer)
-        sys.stdout.flush()
-        return
-
+def _write(output: str | os.PathLike[str] | BinaryIO, fill: Callable[[BinaryIO], int], summary: ExportSummary) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("xb") as sink:
             summary.rows = fill(sink)
 
     try:
-        write_atomically(Path(output), write)
+        if isinstance(output, str | os.PathLike):
+            write_atomically(Path(output), write)
+        else:
+            summary.rows = fill(output)
     except pa.ArrowException as error:  # its text may quote a value
-        raise DatasetError(f"{os.fspath(output)}: cannot be written: {type(error).__name__}") from None
+        raise DatasetError(f"the export cannot be written: {type(error).__name__}") from None

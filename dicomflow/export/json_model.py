@@ -46,12 +46,7 @@ class JsonModel:
         """The text of an object for each row."""
         members = self._members(self._tree, batch)
         members |= {tag: pa.scalar(f'"{tag}":{text}') for tag, text in self._constants.items()}
-        parts = [members[tag] for tag in sorted(members)]
-        if not parts:
-            return pa.repeat(pa.scalar("{}"), batch.num_rows)
-        if all(isinstance(part, pa.Scalar) for part in parts):
-            parts[0] = pa.repeat(parts[0], batch.num_rows)
-        return wrap("{", pc.binary_join_element_wise(*parts, ",", null_handling="skip"), "}")
+        return _join_members(members, batch.num_rows)
 
     def _members(self, node: Mapping[str, Leaf | Sequence], batch: pa.RecordBatch) -> dict[str, pa.Array | pa.Scalar]:
         return {tag: self._member(tag, child, batch) for tag, child in node.items()}
@@ -83,13 +78,27 @@ class JsonModel:
         texts = pa.nulls(batch.num_rows, pa.string())
         for place in range(max(sequence.items), -1, -1):
             members = self._members(sequence.items.get(place, {}), batch)
-            valid = [member for tag, member in sorted(members.items()) if isinstance(member, pa.Array)]
-            joined = pc.binary_join_element_wise(*valid, ",", null_handling="skip") if valid else None
-            item = pa.scalar("{}") if joined is None else wrap("{", joined, "}")
+            columns = {tag: member for tag, member in members.items() if isinstance(member, pa.Array)}
+            item = _join_members(columns, batch.num_rows)
             nothing = pc.and_(texts.is_null(), pc.equal(item, "{}"))
-            following = pc.binary_join_element_wise(item, texts, ",", null_handling="skip")
-            texts = pc.if_else(nothing, pa.scalar(None, pa.string()), following)
+            following = pc.coalesce(wrap(",", texts, ""), pa.scalar(""))
+            joined = pc.binary_join_element_wise(item, following, "")
+            texts = pc.if_else(nothing, pa.scalar(None, pa.string()), joined)
         return wrap(head, texts, "]}")
+
+
+def _join_members(members: Mapping[str, pa.Array | pa.Scalar], rows: int) -> pa.StringArray:
+    """The text of a data set for each row, tags ascending.
+
+    Each member brings its comma, the last one loses it: where Arrow is told to skip nulls in a join, it leaves out rows in
+    which all are null (26.0).
+    """
+    if not members:
+        return pa.repeat(pa.scalar("{}"), rows)
+    parts = [wrap("", member, ",") for _, member in sorted(members.items())]
+    parts.append(pa.repeat(pa.scalar(""), rows))
+    joined = pc.binary_join_element_wise(*parts, "", null_handling="replace", null_replacement="")
+    return wrap("{", pc.ascii_rtrim(joined, ","), "}")
 
 
 def write_ndjson(batches: Iterable[pa.RecordBatch], model: JsonModel, sink: BinaryIO) -> int:
