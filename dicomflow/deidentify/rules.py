@@ -62,10 +62,11 @@ class Rules:
         entry = find_entry(tag)
         if entry is None:
             return default_action(tag, dates=self._for_dates(tag))
-        if any(entry.options.get(option) == "K" for option in self.retain):
-            return self._for_dates(tag) if _is_any(tag, TIMES) else Action.KEEP
-        if entry.options.get("modified_dates") and "modified_dates" in self.retain:
+        codes = {entry.options.get(option) for option in self.retain}
+        if codes & {"K", "C"} and _is_any(tag, TIMES):
             return self._for_dates(tag)
+        if "K" in codes:
+            return Action.KEEP
         return Action.HASH if tag in HASHED else _fit(tag, entry.action)
 
     def for_column(self, column: pa.Field) -> Action:

@@ -153,7 +153,8 @@ def _plan(
     dataset: Dataset, names: list[str], settings: ExportConfig, summary: ExportSummary, *, with_patient_identity: bool
 ) -> _Job:
     if with_patient_identity:
-        schema = pa.schema([dataset.schema.field(name) for name in names], dataset.schema.metadata)
+        whole = dataset.schema  # read from a part each time it is asked for
+        schema = pa.schema([whole.field(name) for name in names], whole.metadata)
         job = _Job(schema=schema, needed=names, apply=lambda rows: rows.select(names), constants={}, empty=frozenset())
     else:
         job = _plan_filter(dataset, names, settings, summary)
@@ -170,13 +171,14 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
     rules = make_rules(settings.retain, settings.rules, keep_times=settings.times == "keep")
     key = load_key(settings.key_file)
     summary.new_key = key is None
-    whole = Deidentifier(dataset.schema, rules, Pseudonyms(key or make_key()), settings.shift_days)
+    schema = dataset.schema
+    whole = Deidentifier(schema, rules, Pseudonyms(key or make_key()), settings.shift_days)
     chosen = whole.select(names)
     summary.deidentified = chosen.method
     empty = frozenset(column.name for column in chosen.schema if rules.for_column(column) is Action.EMPTY)
     return _Job(
         schema=chosen.schema,
-        needed=chosen.needed or [dataset.schema.names[0]],
+        needed=chosen.needed or [schema.names[0]],
         apply=chosen.apply,
         constants={} if chosen.loosened else _notes(chosen),
         empty=empty,
