@@ -133,11 +133,15 @@ def _open(output: str, form: str) -> str | BinaryIO:
     """Where to write: the name of a file, or stdout; a terminal gets nothing that it would act on."""
     if output != STDOUT:
         return output
-    if not sys.stdout.isatty():
+    if not _is_terminal():
         return sys.stdout.buffer
     if form == "parquet":
         raise click.UsageError("Parquet is not for a terminal: write it to a file.")
     return cast("BinaryIO", TerminalSink(sys.stdout))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 class TerminalSink:

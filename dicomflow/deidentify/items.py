@@ -23,7 +23,7 @@ from dicomflow.header.values import type_item
 
 Json = dict[str, Any]
 
-REGISTERED_UID = re.compile(r"1\.2\.840\.10008(?:\.[0-9]{1,8}){1,10}")
+REGISTERED_UID = re.compile(r"1\.2\.840\.10008(?:\.[0-9]{1,5}){1,10}")
 """UIDs that the standard has registered (PS3.6 annex A)."""
 
 _TAG = re.compile(r"[0-9A-F]{8}")

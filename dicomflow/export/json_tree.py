@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from dicomflow.dictionary import entry_for_keyword
 from dicomflow.errors import ConfigError
 from dicomflow.schema.column import ALL_ITEMS, Step, parse_path
 
 MAX_ITEM = 255
 """A column of a later item is left out of JSON: the items before it would all have to be there."""
 
+UTF8 = "ISO_IR 192"
+"""What JSON is in, whatever the file was in; the defined term of SpecificCharacterSet."""
+
 _FILE_META = 0x0002
-_CHARSET = entry_for_keyword("SpecificCharacterSet")
+_CHARSET = 0x00080005
 _SYNTAX = "00020010"
 _AVAILABLE_SYNTAX = "00083002"
 
@@ -74,18 +76,13 @@ def _add(node: Node, path: tuple[Step, ...], name: str, vr: str) -> None:
         if not isinstance(child, Sequence):
             return
         node = child.items.setdefault(step.item or 0, {})
-    leaf = Leaf(name, vr, _constant(path[-1].tag, vr))
+    leaf = Leaf(name, vr, UTF8 if path[-1].tag == _CHARSET else None)
     if vr == "SQ":
         whole = node.setdefault(tag, Sequence())
         if isinstance(whole, Sequence):
             whole.whole = whole.whole or leaf
     else:
         node.setdefault(tag, leaf)
-
-
-def _constant(tag: int, vr: str) -> str | None:
-    """JSON is in UTF-8, whatever the file was in."""
-    return "ISO_IR 192" if _CHARSET is not None and tag == _CHARSET.tag else None
 
 
 def _format(tag: int) -> str:

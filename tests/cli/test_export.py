@@ -101,3 +101,12 @@ def test_a_terminal_gets_nothing_that_it_acts_on() -> None:
         sink.write(text[at : at + 1])
     sink.flush()
     assert stream.getvalue() == "a\\u202eb\\x1b[31m山\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_on_a_terminal(run: Run, dest: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text goes through the escapes; Parquet is refused."""
+    monkeypatch.setattr("dicomflow.cli.export._is_terminal", lambda: True)
+    done = run("export", dest, "-o", "-", "--format", form, "--columns", "Modality")
+    assert done.code == 0 and "CT" in done.out and len(done.out.splitlines()) == (4 if form == "csv" else 3)
+    assert run("export", dest, "-o", "-", "--format", "parquet").code == 2

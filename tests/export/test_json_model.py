@@ -195,15 +195,15 @@ def _without_nulls(value: Any) -> Any:
 def test_pydicom_reads_synthetic_rows_back(own_columns: str) -> None:
     """Of all kinds of objects that there are."""
     table = dicomflow.read_headers(
-        (file.data for file in iter_files(files=300, seed=4)), columns=own_columns, errors="skip"
+        (file.data for file in iter_files(files=120, seed=4)), columns=own_columns, errors="skip"
     )
-    assert _round_trip(table) > 250
+    assert _round_trip(table) > 90
 
 
 def test_pydicom_reads_real_rows_back(corpus_files: list[Path], own_columns: str) -> None:
-    """Of the corpus."""
-    table = dicomflow.read_headers(corpus_files, columns=own_columns, errors="skip")
-    assert _round_trip(table) > 1500
+    """Every fourth file of the corpus."""
+    table = dicomflow.read_headers(corpus_files[::4], columns=own_columns, errors="skip")
+    assert _round_trip(table) > 300
 
 
 def test_as_show_has_it() -> None:
