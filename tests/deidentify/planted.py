@@ -53,8 +53,8 @@ def write_profile(path: Path) -> Path:
     for number, (tag, vr) in enumerate(planted_tags()):
         step = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
         columns.append({"name": f"Rows{number}", "path": step, "vr": vr})
-        columns += [{"name": f"n{number}_{at}", "path": f"{nest}.{step}", "vr": vr} for at, nest in enumerate(NESTS)]
-        if vr not in ("SQ", "AT"):
+        columns.append({"name": f"n{number}", "path": f"{NESTS[number % 2]}.{step}", "vr": vr})
+        if vr in ("DA", "DS", "LO", "PN", "UI") and number % 4 == 0:
             columns.append({"name": f"asText{number}", "path": step, "vr": "UT"})
     columns += [{"name": f"whole{at}", "path": nest.partition("[")[0]} for at, nest in enumerate(NESTS)]
     columns += [{"name": "private", "path": '(0009,"ACME",01)', "vr": "LO"}]
