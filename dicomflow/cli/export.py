@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import sys
 from pathlib import Path
-from typing import BinaryIO, TextIO, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, BinaryIO, TextIO, TypedDict, Unpack, cast
 
 import click
 
@@ -18,8 +18,11 @@ from dicomflow.cli.session import FAILED, TOO_MANY_FAILED, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import ExportConfig, load_config
 from dicomflow.deidentify.profile import OPTIONS
-from dicomflow.export.export import FORMATS, ExportSummary
+from dicomflow.export import FORMATS
 from dicomflow.report.text import harmless
+
+if TYPE_CHECKING:
+    from dicomflow import ExportSummary
 
 STDOUT = "-"
 _MOST_NAMES = 8

@@ -7,3 +7,6 @@ In: a dataset, a format.  Out: a file, whole or not at all.  What identifies peo
     require     which rows lack what they must have
     parquet, csv_file, json_model    the formats
 """
+
+FORMATS = ("ndjson", "json", "csv", "parquet")
+"""Formats of a file; also how its name ends."""

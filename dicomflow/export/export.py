@@ -24,14 +24,13 @@ from dicomflow.deidentify.profile import Action
 from dicomflow.deidentify.secret import load_key, make_key
 from dicomflow.deidentify.table import method_codes, temporal_note
 from dicomflow.errors import ConfigError, DatasetError
+from dicomflow.export import FORMATS
 from dicomflow.export.csv_file import write_csv
 from dicomflow.export.json_model import JsonModel, write_json, write_ndjson
 from dicomflow.export.parquet import write_parquet
 from dicomflow.export.require import Missing, drop_incomplete, find_missing
 from dicomflow.export.rows import iter_rows
 from dicomflow.query import Dataset, open_dataset
-
-FORMATS = ("ndjson", "json", "csv", "parquet")
 
 _BATCH_ROWS = 32_768
 

@@ -15,7 +15,7 @@ import pytest
 
 import dicomflow
 from dicomflow.config import ExportConfig
-from dicomflow.export.export import FORMATS
+from dicomflow.export import FORMATS
 from tests.deidentify.planted import MARK, TRACES, UID, planted_tags, write_files, write_profile
 
 KEY = "a key of the test, of enough bytes"

@@ -15,8 +15,8 @@ import pytest
 import dicomflow
 from dicomflow.config import ExportConfig
 from dicomflow.errors import ConfigError, DatasetError
+from dicomflow.export import FORMATS
 from dicomflow.export import export as module
-from dicomflow.export.export import FORMATS
 from dicomflow.synth import make_series
 
 KEY = "0123456789abcdef"
