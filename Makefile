@@ -17,7 +17,7 @@ ROWS ?= 10000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale metrics-check notebooks screenshots clean export-scale
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale export-scale metrics-check notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'

@@ -39,8 +39,8 @@ from dicomflow.errors import DicomflowError
 if TYPE_CHECKING:
     from dicomflow.config import Config, load_config
     from dicomflow.dataset.verify import verify_dataset
-    from dicomflow.diff import DatasetDiff, diff_datasets
     from dicomflow.deidentify import deidentify_table, make_rules
+    from dicomflow.diff import DatasetDiff, diff_datasets
     from dicomflow.export.export import ExportSummary, export_dataset
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
@@ -64,8 +64,8 @@ __all__ = [
     "add_columns",
     "compact",
     "dataset_status",
-    "diff_datasets",
     "deidentify_table",
+    "diff_datasets",
     "export_dataset",
     "extract",
     "load_config",

@@ -280,6 +280,8 @@ class MetricsConfig(_Section):
     address: Annotated[str, AfterValidator(_check_interface)] = "127.0.0.1"
     linger_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
     file: Annotated[Path, Field(strict=False), AfterValidator(_check_metrics_file)] | None = None
+
+
 class ExportConfig(_Section):
     """What an export holds, and what is done so that it identifies nobody.
 
