@@ -17,7 +17,7 @@ ROWS ?= 10000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale metrics-check notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale export-scale metrics-check notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -63,6 +63,8 @@ scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounde
 
 metrics-check: $(VENV)/.test ## a real Prometheus scrapes a real run on a Dask cluster and answers each query of configs/ (needs: apt-get install prometheus)
 	$(BIN)/python -m tests.monitoring.check
+export-scale: $(VENV)/.test ## export a million rows: CPU beside DuckDB's COPY, memory (ROWS=1000000 if given; some minutes)
+	$(BIN)/python -m tests.benchmarks.export_scale $(if $(filter command line,$(origin ROWS)),--rows $(ROWS))
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py

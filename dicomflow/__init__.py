@@ -5,6 +5,8 @@ The map of the house (imports go downwards only)::
     cli          commands: parse, call one function, print
     pipeline     extract(): list, plan, run, publish
     diff         diff_datasets(): what was added, removed, changed
+    export/      export_dataset(): DICOM JSON, CSV, Parquet
+    deidentify/  rows without what identifies people (PS3.15 annex E)
     query        open_dataset(): Arrow, pandas, Dask, SQL, one row, the ledger
     status       dataset_status(): how a dataset is, what a re-run would do
     worker       scan_task(): one task, where the data is
@@ -23,7 +25,8 @@ The map of the house (imports go downwards only)::
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
     extract, add_columns, compact, dataset_status, diff_datasets, read_headers, open_dataset, verify_dataset, write_studies,
-    show_progress, Dataset, DatasetDiff, DatasetStatus, RunSummary, Config, load_config, DicomflowError
+    export_dataset, deidentify_table, make_rules, show_progress, Dataset, DatasetDiff, DatasetStatus, ExportSummary,
+    RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ from dicomflow.errors import DicomflowError
 if TYPE_CHECKING:
     from dicomflow.config import Config, load_config
     from dicomflow.dataset.verify import verify_dataset
+    from dicomflow.deidentify import deidentify_table, make_rules
     from dicomflow.diff import DatasetDiff, diff_datasets
+    from dicomflow.export.export import ExportSummary, export_dataset
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
@@ -53,14 +58,18 @@ __all__ = [
     "DatasetDiff",
     "DatasetStatus",
     "DicomflowError",
+    "ExportSummary",
     "RunSummary",
     "__version__",
     "add_columns",
     "compact",
     "dataset_status",
+    "deidentify_table",
     "diff_datasets",
+    "export_dataset",
     "extract",
     "load_config",
+    "make_rules",
     "open_dataset",
     "read_headers",
     "show_progress",
@@ -78,8 +87,12 @@ _HOMES = {
     "compact": "dicomflow.pipeline",
     "dataset_status": "dicomflow.status",
     "diff_datasets": "dicomflow.diff",
+    "ExportSummary": "dicomflow.export.export",
+    "deidentify_table": "dicomflow.deidentify",
+    "export_dataset": "dicomflow.export.export",
     "extract": "dicomflow.pipeline",
     "load_config": "dicomflow.config",
+    "make_rules": "dicomflow.deidentify",
     "open_dataset": "dicomflow.query",
     "read_headers": "dicomflow.read",
     "show_progress": "dicomflow.report.progress",

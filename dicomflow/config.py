@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -123,7 +123,7 @@ def _check_dashboard(value: str) -> str:
 
 def _check_distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) < len(value):
-        raise ValueError("a column is named twice")
+        raise ValueError("a name is there twice")
     return value
 
 
@@ -282,6 +282,30 @@ class MetricsConfig(_Section):
     file: Annotated[Path, Field(strict=False), AfterValidator(_check_metrics_file)] | None = None
 
 
+class ExportConfig(_Section):
+    """What an export holds, and what is done so that it identifies nobody.
+
+    Attributes:
+        require: attributes that each row must have; a row without one of them is incomplete.
+        incomplete: whether incomplete rows are exported all the same, left out, or reason to export nothing.
+        retain: options of PS3.15 E.3: ``uids``, ``device``, ``institution``, ``patient``, ``full_dates``, ``modified_dates``.
+        rules: what comes before the profile: attribute -> ``keep``, ``drop``, ``empty``, ``dummy``, ``hash`` or ``shift``.
+        key_file: holds the key of the pseudonyms; None for the environment, or for a new key.
+        shift_days: ``modified_dates`` moves dates back by at most so many days, the same number for all of a patient.
+        times: whether times of day stay where dates do.
+        formulas: whether CSV may hold text that a spreadsheet takes for a formula.
+    """
+
+    require: Annotated[tuple[str, ...], Field(max_length=256, strict=False), AfterValidator(_check_distinct)] = ()
+    incomplete: Literal["keep", "drop", "refuse"] = "refuse"
+    retain: Annotated[tuple[str, ...], Field(max_length=16, strict=False), AfterValidator(_check_distinct)] = ()
+    rules: Annotated[dict[str, str], Field(max_length=4096)] = {}
+    key_file: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
+    shift_days: Annotated[int, Field(ge=30, le=36_500)] = 1825
+    times: Literal["keep", "drop"] = "keep"
+    formulas: bool = False
+
+
 class Config(_Section):
     """All settings of a run.
 
@@ -298,6 +322,7 @@ class Config(_Section):
     retry: RetryConfig = RetryConfig()
     dataset: DatasetConfig = DatasetConfig()
     metrics: MetricsConfig = MetricsConfig()
+    export: ExportConfig = ExportConfig()
     max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
@@ -378,6 +403,7 @@ _RULES = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
     "less_than_equal": "must be at most {le}",
+    "literal_error": "expected {expected}",
     "too_long": "has more than {max_length} entries",
     "string_pattern_mismatch": "expected the name of a column, or one with .year behind it",
     "string_too_short": "must not be empty",

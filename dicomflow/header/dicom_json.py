@@ -76,6 +76,15 @@ def decode_sequence(
     return Decoded(_dump_items(items, inline_limit), tuple(islice(_text_issues(items), MAX_ISSUES)))
 
 
+def write_value(vr: str, value: Value) -> object:
+    """One value as JSON has it (PS3.18 table F.2.3-1); None for a name without any component group.
+
+    >>> write_value("PN", "Doe^Jo=\u5c71"), write_value("DS", 0.5)
+    ({'Alphabetic': 'Doe^Jo', 'Ideographic': '\u5c71'}, 0.5)
+    """
+    return _WRITERS[vr](value)
+
+
 def _text_issues(items: Iterable[Item]) -> Iterator[tuple[IssueCode, str]]:
     """What had to be guessed or replaced in the texts of a sequence; plain ASCII is not looked at."""
     for element in chain.from_iterable(item.elements for item in items):

@@ -41,3 +41,9 @@ def test_who_switched_the_collector_off_finds_it_off() -> None:
 def test_extract_imports_nothing_that_a_short_run_does_not_need(name: str) -> None:
     code = f"import sys, dicomflow.cli.extract; sys.exit({name!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["duckdb", "pandas", "distributed", "pydicom"])
+def test_export_imports_nothing_before_it_runs(name: str) -> None:
+    code = f"import sys, dicomflow.cli.export; sys.exit({name!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

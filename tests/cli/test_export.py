@@ -1,0 +1,112 @@
+"""``dicomflow export``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import dicomflow
+from dicomflow.cli.export import TerminalSink
+from dicomflow.synth import make_series
+from tests.cli.conftest import Run
+
+
+@pytest.fixture(scope="module")
+def dest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("export") / "Doe^John"
+    source.mkdir()
+    for number, file in enumerate(make_series("ct", instances=3)):
+        (source / f"f{number}").write_bytes(file.data)
+    dicomflow.extract(source, source.parent / "dest", columns="minimal")
+    return source.parent / "dest"
+
+
+def test_without_identities_unless_asked_for(run: Run, dest: Path, tmp_path: Path) -> None:
+    """The format is that of the name; what was done is said on stderr."""
+    name = dicomflow.open_dataset(dest).to_arrow(["PatientName"])["PatientName"][0].as_py()
+    assert name
+    done = run("export", dest, "-o", tmp_path / "x.csv")
+    assert done.code == 0 and done.out == "" and "3 rows" in done.err and "new key" in done.err
+    assert "de-identified (dicomflow: PS3.15 E.1 basic)" in done.err
+    written = (tmp_path / "x.csv").read_text()
+    assert name not in written and "Doe" not in written
+    done = run("export", dest, "-o", tmp_path / "x.csv", "--with-patient-identity")
+    assert done.code == 0 and "with the identities of patients" in done.err and name in (tmp_path / "x.csv").read_text()
+
+
+def test_to_stdout(run: Run, dest: Path) -> None:
+    """Nothing but the data."""
+    done = run("export", dest, "-o", "-", "--format", "ndjson", "--columns", "SOPInstanceUID, Modality")
+    assert [json.loads(line)["00080060"]["Value"] for line in done.out.splitlines()] == [["CT"]] * 3
+    done = run("export", dest, "-o", "-", "--format", "csv", "--columns", "Modality")
+    assert [row["Modality"] for row in csv.DictReader(io.StringIO(done.out))] == ["CT"] * 3
+
+
+def test_settings_of_a_file_and_options(run: Run, dest: Path, tmp_path: Path) -> None:
+    """Options win; the key makes the same pseudonyms each time."""
+    key, settings = tmp_path / "key", tmp_path / "settings.yaml"
+    key.write_text("0123456789abcdef")
+    key.chmod(0o600)
+    settings.write_text(
+        f"export: {{retain: [full_dates], key_file: {key}, rules: {{InstitutionName: hash}}, require: [Modality]}}"
+    )
+    outs = [run("export", dest, "-o", "-", "--format", "csv", "--config", settings) for _ in range(2)]
+    assert outs[0].out == outs[1].out and "new key" not in outs[0].err
+    row = next(csv.DictReader(io.StringIO(outs[0].out)))
+    assert row["StudyDate"] and len(row["InstitutionName"]) == 16
+    moved = run("export", dest, "-o", "-", "--format", "csv", "--config", settings, "--retain", "modified_dates")
+    assert next(csv.DictReader(io.StringIO(moved.out)))["StudyDate"] not in ("", row["StudyDate"])
+
+
+def test_incomplete_rows(run: Run, dest: Path, tmp_path: Path) -> None:
+    """1 and nothing written; 3 when they are left out; 0 when they are wanted."""
+    options = ("export", dest, "-o", tmp_path / "x.csv", "--require", "NumberOfFrames")
+    refused = run(*options)
+    assert refused.code == 1 and not (tmp_path / "x.csv").exists()
+    assert "NumberOfFrames is missing in 3 rows" in refused.err and "f0" in refused.err
+    assert run(*options, "--incomplete", "drop").code == 3
+    assert run(*options, "--incomplete", "keep").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "x.xlsx"), "--format is needed"),
+        (("-o", "x.csv", "--retain", "names"), "names"),
+        (("-o", "x.csv", "--retain", "full_dates", "--retain", "modified_dates"), "exclude each other"),
+        (("-o", "x.csv", "--columns", "Modalit"), "did you mean 'Modality'"),
+        (("-o", "x.csv", "--key-file", "no-such-key"), "cannot be read"),
+        ((), "--output"),
+    ],
+)
+def test_usage(
+    run: Run, dest: Path, arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2, and one line that says what is wrong."""
+    monkeypatch.chdir(tmp_path)
+    done = run("export", dest, *arguments)
+    assert done.code == 2 and message in done.err and not list(tmp_path.iterdir())
+
+
+def test_a_terminal_gets_nothing_that_it_acts_on() -> None:
+    """Escapes and overrides are shown as such, also where a character is cut in two."""
+    stream = io.StringIO()
+    sink = TerminalSink(stream)
+    text = "a\u202eb\x1b[31m山\n".encode()
+    for at in range(len(text)):
+        sink.write(text[at : at + 1])
+    sink.flush()
+    assert stream.getvalue() == "a\\u202eb\\x1b[31m山\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_on_a_terminal(run: Run, dest: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text goes through the escapes; Parquet is refused."""
+    monkeypatch.setattr("dicomflow.cli.export._is_terminal", lambda: True)
+    done = run("export", dest, "-o", "-", "--format", form, "--columns", "Modality")
+    assert done.code == 0 and "CT" in done.out and len(done.out.splitlines()) == (4 if form == "csv" else 3)
+    assert run("export", dest, "-o", "-", "--format", "parquet").code == 2
