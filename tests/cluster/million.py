@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+import dicomflow
 from tests.cluster.daemons import Daemons
 
 WORK = Path("bench")
@@ -77,11 +78,15 @@ class Memory:
 
 
 def make_files(files: int) -> Path:
-    """Small slices of CT and MR; made once."""
+    """Small slices of CT and MR; made once.  Beyond the first 10,000 they are copies with SOP Instance UIDs of their own."""
     source = WORK / f"small-{files}"
     marker = source.with_suffix(".made")
-    if not marker.exists():
-        shutil.rmtree(source, ignore_errors=True)
+    if marker.exists():
+        return source
+    shutil.rmtree(source, ignore_errors=True)
+    if files > FEW:
+        copy_files(make_files(FEW), source, files)
+    else:
         WORK.mkdir(exist_ok=True)
         command = [
             "-m",
@@ -97,8 +102,21 @@ def make_files(files: int) -> Path:
             "--quiet",
         ]
         subprocess.run([sys.executable, *command], check=True)
-        marker.touch()
+    marker.touch()
     return source
+
+
+def copy_files(few: Path, target: Path, files: int) -> None:
+    """The UID is replaced in the bytes, wherever it stands, by another one of the same length."""
+    table = dicomflow.read_headers(sorted(path for path in few.rglob("*") if path.is_file()), columns="minimal")
+    uids = dict(zip(table["source_uri"].to_pylist(), table["SOPInstanceUID"].to_pylist(), strict=True))
+    bodies = [(Path(uri), Path(uri).read_bytes(), uid.encode()) for uri, uid in uids.items()]
+    for number in range(files):
+        path, body, uid = bodies[number % len(bodies)]
+        other = b"2.25.1" + str(number).zfill(len(uid) - 6).encode()
+        place = target / f"{number // len(bodies):04d}" / path.relative_to(few.absolute())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(body.replace(uid, other))
 
 
 @dataclass(frozen=True)
