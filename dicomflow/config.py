@@ -256,7 +256,7 @@ class ExportConfig(Section):
     require: Annotated[tuple[str, ...], Field(max_length=256, strict=False), AfterValidator(_check_distinct)] = ()
     incomplete: Literal["keep", "drop", "refuse"] = "refuse"
     retain: Annotated[tuple[str, ...], Field(max_length=16, strict=False), AfterValidator(_check_distinct)] = ()
-    rules: Annotated[dict[str, str], Field(max_length=4096, default_factory=dict)]
+    rules: dict[str, str] = Field(default_factory=dict, max_length=4096)
     key_file: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     shift_days: Annotated[int, Field(ge=30, le=36_500)] = 1825
     times: Literal["keep", "drop"] = "keep"
