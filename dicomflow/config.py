@@ -10,36 +10,20 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from dicomflow.clusterconfig import KINDS, ClusterConfig
 from dicomflow.errors import ConfigError
+from dicomflow.section import GIB, KIB, MAX_PORT, MIB, ListenAddress, Section, Size, is_address, parse_size
 from dicomflow.yamlfile import kind_of, printable, read_yaml_mapping
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
-
-MAX_PORT = 65_535
 COMMAND_LINE = "command line"
-SCHEDULERS = ("auto", "threads", "in-process", "processes")
+SCHEDULERS = ("auto", "threads", "in-process", "processes", *KINDS)
 
-_ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]):(?P<port>[0-9]{1,5})")
 _INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.%]{2,64}")
-_SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?[A-Za-z]{0,5}")  # ByteSize alone would read "1,5 MB" as 1 byte
-_BYTES = TypeAdapter(ByteSize)
 
 
 def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
@@ -78,22 +62,9 @@ def _check_metrics_file(value: Path) -> Path:
     return value
 
 
-def _parse_size(value: object) -> object:
-    """A size as text -> bytes; whatever is no text is left to the integer's own validation."""
-    if not isinstance(value, str):
-        return value
-    problem = "expected a size such as 65536, 32 KiB or 64MB"
-    if not _SIZE.fullmatch(value):
-        raise ValueError(problem)
-    try:
-        return int(_BYTES.validate_python(value))
-    except ValidationError:
-        raise ValueError(problem) from None
-
-
 def _parse_memory_limit(value: object) -> object:
     """Normalised to plain bytes, because Dask and pydantic do not read the same units."""
-    size = value if value == "auto" else _parse_size(value)
+    size = value if value == "auto" else parse_size(value)
     if not isinstance(size, int) or isinstance(size, bool):
         return size
     if not 64 * MIB <= size <= 1024 * GIB:
@@ -101,24 +72,13 @@ def _parse_memory_limit(value: object) -> object:
     return str(size)
 
 
-def _is_address(text: str, lowest_port: int) -> bool:
-    found = _ADDRESS.fullmatch(text)
-    return found is not None and lowest_port <= int(found["port"]) <= MAX_PORT
-
-
 def _check_scheduler(value: str) -> str:
     scheme, separator, rest = value.partition("://")
-    if value in SCHEDULERS or (separator and scheme in ("tcp", "tls") and _is_address(rest, 1)):
+    if value in SCHEDULERS or (separator and scheme in ("tcp", "tls") and is_address(rest, 1)):
         return value
     near = get_close_matches(value[:64].lower(), SCHEDULERS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"expected auto, threads, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT{hint}")
-
-
-def _check_dashboard(value: str) -> str:
-    if value and not _is_address(value, 0):
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:8787, or '' for no dashboard")
-    return value
+    raise ValueError(f"expected {', '.join(SCHEDULERS)}, tcp://HOST:PORT or tls://HOST:PORT{hint}")
 
 
 def _check_distinct(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -130,23 +90,14 @@ def _check_distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 PartitionKey = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}(\.year)?$")]
 """A column, or the year of one."""
 
-Size = Annotated[int, BeforeValidator(_parse_size)]
-"""Bytes, as an integer or as text with a unit."""
 
-
-class _Section(BaseModel):
-    """What all sections share: no unknown keys, no guessed types, nothing changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class SourcesConfig(_Section):
+class SourcesConfig(Section):
     """How SOURCEs are listed."""
 
     follow_symlinks: bool = True
 
 
-class PlanConfig(_Section):
+class PlanConfig(Section):
     """How files are grouped into tasks; ``files_per_task`` None means by the number of files and workers."""
 
     files_per_task: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -161,32 +112,38 @@ class PlanConfig(_Section):
         return self
 
 
-class ComputeConfig(_Section):
+class ComputeConfig(Section):
     """Where tasks run.
 
     Attributes:
         scheduler: ``auto``; ``threads`` (Dask's own, in this process, no dashboard); ``in-process`` or ``processes``
-            (a ``distributed`` cluster with a dashboard); or the address of a running scheduler.
+            (a ``distributed`` cluster with a dashboard); the address of a running scheduler; or a kind of cluster that the
+            section ``cluster:`` describes, which is also what ``auto`` takes where there is one.
         workers: worker processes to start; None for one per core.
         memory_limit: per worker process: ``auto`` or a number of bytes.
-        dashboard_address: where the Dask dashboard listens; empty for none.
+        dashboard_address: where the Dask dashboard (and the metrics) of a scheduler that the run starts listens; empty for none.
+        worker_dashboard_address: the same of its workers, each of which has a web server, too.
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
         small_job_files: ``auto`` takes threads below this many files.
-        no_worker_seconds: so long a cluster may be without any worker before the run gives up.
+        no_worker_seconds: so long a cluster may be without any worker before the run gives up; None for two minutes, an hour on
+            kubernetes and custom clusters, a day where jobs wait in a queue (slurm, pbs).
+        worker_ttl: a worker of a scheduler that the run starts is given up after so many seconds without a sign of life.
     """
 
     scheduler: Annotated[str, AfterValidator(_check_scheduler)] = "auto"
     workers: Annotated[int, Field(ge=1, le=10_000)] | None = None
     memory_limit: Annotated[str, BeforeValidator(_parse_memory_limit)] = "auto"
-    dashboard_address: Annotated[str, AfterValidator(_check_dashboard)] = "127.0.0.1:8787"
+    dashboard_address: ListenAddress = "127.0.0.1:8787"
+    worker_dashboard_address: ListenAddress = "127.0.0.1:0"
     performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
     small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
-    no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] = 120.0
+    no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] | None = None
+    worker_ttl: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
 
 
-class HeaderConfig(_Section):
+class HeaderConfig(Section):
     """How headers are read, and the limits that no file may cross.
 
     Attributes:
@@ -217,7 +174,7 @@ class HeaderConfig(_Section):
         return self
 
 
-class RetryConfig(_Section):
+class RetryConfig(Section):
     """How often files are read whose storage failed in a way that may pass, and how long is waited before.
 
     All files of a task that failed so are tried again together, after the others.
@@ -239,7 +196,7 @@ class RetryConfig(_Section):
         return self
 
 
-class DatasetConfig(_Section):
+class DatasetConfig(Section):
     """How Parquet is written and kept.
 
     Attributes:
@@ -266,7 +223,7 @@ class DatasetConfig(_Section):
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
-class MetricsConfig(_Section):
+class MetricsConfig(Section):
     """Metrics for Prometheus.
 
     Attributes:
@@ -282,7 +239,7 @@ class MetricsConfig(_Section):
     file: Annotated[Path, Field(strict=False), AfterValidator(_check_metrics_file)] | None = None
 
 
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """What an export holds, and what is done so that it identifies nobody.
 
     Attributes:
@@ -299,14 +256,14 @@ class ExportConfig(_Section):
     require: Annotated[tuple[str, ...], Field(max_length=256, strict=False), AfterValidator(_check_distinct)] = ()
     incomplete: Literal["keep", "drop", "refuse"] = "refuse"
     retain: Annotated[tuple[str, ...], Field(max_length=16, strict=False), AfterValidator(_check_distinct)] = ()
-    rules: Annotated[dict[str, str], Field(max_length=4096)] = {}
+    rules: dict[str, str] = Field(default_factory=dict, max_length=4096)
     key_file: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     shift_days: Annotated[int, Field(ge=30, le=36_500)] = 1825
     times: Literal["keep", "drop"] = "keep"
     formulas: bool = False
 
 
-class Config(_Section):
+class Config(Section):
     """All settings of a run.
 
     Attributes:
@@ -318,6 +275,7 @@ class Config(_Section):
     sources: SourcesConfig = SourcesConfig()
     plan: PlanConfig = PlanConfig()
     compute: ComputeConfig = ComputeConfig()
+    cluster: ClusterConfig = ClusterConfig()
     header: HeaderConfig = HeaderConfig()
     retry: RetryConfig = RetryConfig()
     dataset: DatasetConfig = DatasetConfig()
@@ -325,11 +283,18 @@ class Config(_Section):
     export: ExportConfig = ExportConfig()
     max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        self.cluster.check(self.compute.scheduler, self.compute.workers)
+        return self
+
+
+def _is_model(part: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(part, type) and issubclass(part, BaseModel)
+
 
 _SECTIONS: dict[str, type[BaseModel]] = {
-    name: field.annotation
-    for name, field in Config.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    name: field.annotation for name, field in Config.model_fields.items() if _is_model(field.annotation)
 }
 
 
@@ -349,7 +314,16 @@ def _merge(data: Mapping[Any, Any], overrides: Mapping[str, object]) -> dict[Any
         else:
             before = merged.get(section)
             merged[section] = {**(before if isinstance(before, Mapping) else {}), key: value}
+        rival = _RIVALS.get(dotted, "")
+        if rival and overrides.get(rival) is None:
+            _drop(merged, rival)
     return merged
+
+
+def _drop(merged: dict[Any, Any], dotted: str) -> None:
+    section, _, key = dotted.rpartition(".")
+    if isinstance(merged.get(section), Mapping):
+        merged[section] = {name: value for name, value in merged[section].items() if name != key}
 
 
 def _validate(data: Mapping[Any, Any], origin: str) -> Config:
@@ -377,7 +351,7 @@ def _describe(error: ErrorDetails) -> str:
 def _suggest(loc: tuple[int | str, ...]) -> str:
     """The nearest key of the same section, else of any section, else all that the section has."""
     wrong = str(loc[-1])[:64]
-    model = _SECTIONS[str(loc[0])] if len(loc) > 1 else Config
+    model = _model_at(loc[:-1])
     elsewhere = {key: f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields}
     elsewhere |= {key: key for key in Config.model_fields}
     if near := get_close_matches(wrong, model.model_fields, n=1):
@@ -386,6 +360,18 @@ def _suggest(loc: tuple[int | str, ...]) -> str:
         return f"did you mean {elsewhere[near[0]]!r}?"
     return f"known keys: {', '.join(model.model_fields)}"
 
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """The section, or the section of a section, that a key stands in."""
+    model: type[BaseModel] = Config
+    for key in loc:
+        annotation = model.model_fields[str(key)].annotation
+        model = next(part for part in (annotation, *get_args(annotation)) if _is_model(part))
+    return model
+
+
+_RIVALS = {"cluster.adapt": "compute.workers", "compute.workers": "cluster.adapt"}
+"""Settings that say the same thing in two ways: the one on the command line replaces the other one of the file."""
 
 _EXPECTED = {
     "int_type": "an integer",
@@ -396,6 +382,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "path_type": "a file name",
     "model_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
 }
 
 _RULES = {
@@ -405,6 +392,8 @@ _RULES = {
     "less_than_equal": "must be at most {le}",
     "literal_error": "expected {expected}",
     "too_long": "has more than {max_length} entries",
+    "too_short": "has fewer than {min_length} entries",
+    "missing": "is missing",
     "string_pattern_mismatch": "expected the name of a column, or one with .year behind it",
     "string_too_short": "must not be empty",
     "string_too_long": "is too long",

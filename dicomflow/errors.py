@@ -68,6 +68,15 @@ def describe(error: OSError) -> str:
     return error.strerror or (os.strerror(error.errno) if error.errno else (str(error).splitlines() or ["failed"])[0])
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's says, cut short.
+
+    >>> first_line(ValueError("one\\ntwo"))
+    'one'
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 class Status(StrEnum):
     """Outcome of one input; every input of a run has exactly one (the ``files`` table)."""
 

@@ -178,7 +178,8 @@ def test_schedulers_that_exist_are_taken(address: str) -> None:
 def test_other_schedulers_are_refused(address: str) -> None:
     """An address needs a scheme that Dask speaks, a host and a port."""
     with pytest.raises(
-        ConfigError, match="expected auto, threads, in-process, processes, tcp://HOST:PORT or tls://HOST:PORT"
+        ConfigError,
+        match="expected auto, threads, in-process, processes, ssh, slurm, .*, tcp://HOST:PORT or tls://HOST:PORT",
     ):
         load_config(None, {"compute.scheduler": address})
 
@@ -280,3 +281,66 @@ def test_metrics_settings(key: str, value: object, problem: str) -> None:
         load_config(None, {key: value})
     good = load_config(None, {"metrics.port": 0, "metrics.address": "::1", "metrics.file": "a/b.prom"}).metrics
     assert (good.port, good.address, str(good.file)) == (0, "::1", "a/b.prom")
+
+
+# ---- the section cluster: ----
+
+SLURM = {"memory": "1 GiB"}
+TLS = {"ca_file": "ca.pem", "cert": "cert.pem"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"compute.scheduler": "slurm"}, "compute.scheduler is slurm, but there is no cluster.slurm to say how"),
+        ({"cluster.slurm": SLURM, "cluster.pbs": SLURM}, r"cluster has slurm and pbs; say which one in compute.scheduler"),
+        ({"cluster.slurm": {}}, "cluster.slurm.memory: is missing"),
+        ({"cluster.slurm": {"memory": "1,5 GB"}}, "cluster.slurm.memory: expected a size such as"),
+        ({"cluster.slurm": SLURM | {"qeue": "short"}}, "cluster.slurm.qeue: unknown key; did you mean 'queue'"),
+        ({"cluster.slurm": SLURM | {"queue": "a\n#SBATCH -A b"}}, "cluster.slurm.queue: expected one line of text"),
+        ({"cluster.slrm": SLURM}, "cluster.slrm: unknown key; did you mean 'slurm'"),
+        ({"cluster.slurm": "short"}, "cluster.slurm: expected a mapping of keys to values, got text"),
+        ({"cluster.slurm": SLURM | {"options": ["a"]}}, "cluster.slurm.options: expected a mapping of keys to values, got a list"),
+        ({"cluster.ssh": {"hosts": ["one"]}}, "cluster.ssh.hosts: has fewer than 2 entries"),
+        ({"cluster.ssh": {"hosts": ["one", 2, "three"]}}, "cluster.ssh.hosts.1: expected text, got an integer"),
+        ({"cluster.custom": {"class_path": "os;import x.y"}}, "cluster.custom.class_path: expected where a class is imported from"),
+        ({"cluster.custom": {"class_path": "LocalCluster"}}, "cluster.custom.class_path: expected where a class is imported from"),
+        ({"cluster.adapt": {"minimum": 3, "maximum": 2}}, "cluster.adapt: minimum is greater than maximum"),
+        ({"cluster.adapt": {"minimum": 3}}, "cluster.adapt.maximum: is missing"),
+        ({"cluster.adapt": {"maximum": 2}, "compute.scheduler": "threads"}, r"cluster.adapt \(--adapt\): threads cannot adapt; processes,"),
+        ({"cluster.adapt": {"maximum": 2}, "compute.scheduler": "tcp://a:1"}, r"a cluster at an address cannot adapt"),
+        ({"cluster.adapt": {"maximum": 2}, "cluster.ssh": {"hosts": ["a", "b"]}}, r"ssh cannot adapt"),
+        ({"cluster.adapt": {"maximum": 2}, "compute.workers": 2}, r"compute.workers \(--workers\) and cluster.adapt \(--adapt\) both"),
+        ({"cluster.slurm": SLURM, "compute.workers": 2}, "for slurm the number comes from cluster.slurm.jobs"),
+        ({"cluster.tls": TLS, "compute.scheduler": "tcp://a:1"}, "tcp:// is not encrypted; write tls://"),
+        ({"cluster.tls": TLS, "cluster.encrypt": False}, "cluster: tls names certificates, and encrypt is false"),
+        ({"compute.worker_dashboard_address": "8788"}, "compute.worker_dashboard_address: expected HOST:PORT"),
+    ],
+)  # fmt: skip
+def test_clusters_that_cannot_be(overrides: dict[str, object], message: str) -> None:
+    """One line names the key and what is wrong with it."""
+    with pytest.raises(ConfigError, match=f"^command line: .*{message}") as caught:
+        load_config(None, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_scheduler_on_the_command_line_wins_over_the_described_cluster() -> None:
+    """A file with a cluster, tried here first."""
+    config = load_config(CONFIGS / "cluster-ssh.yaml", {"compute.scheduler": "threads"})
+    assert config.cluster.choose(config.compute.scheduler) == "threads"
+
+
+def test_number_of_workers_on_the_command_line_wins_however_it_is_said() -> None:
+    """--workers replaces cluster.adapt of the file, --adapt its compute.workers."""
+    adapt = {"minimum": 1, "maximum": 3}
+    assert load_config(CONFIGS / "laptop.yaml", {"cluster.adapt": adapt}).compute.workers is None
+    config = load_config(None, {"cluster": {"adapt": adapt}, "compute.workers": 3})
+    assert config.cluster.adapt is None
+
+
+def test_settings_with_a_cluster_survive_a_round_trip() -> None:
+    """What is loaded can be given again, with options on top; workers get it as a pickle."""
+    config = load_config(CONFIGS / "cluster-slurm.yaml", {})
+    again = load_config(None, {**config.model_dump(), "columns": "minimal"})
+    assert again.cluster == config.cluster and again.columns == "minimal"
+    assert pickle.loads(pickle.dumps(config)) == config

@@ -15,16 +15,17 @@ import click
 
 from dicomflow.cli.ending import judge, say_what_is_left
 from dicomflow.cli.interrupt import leave_on_interrupt
-from dicomflow.cli.options import parse_share
+from dicomflow.cli.options import parse_range, parse_share
 from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import Session
 from dicomflow.cli.startup import spare_pandas
-from dicomflow.config import MAX_PORT, Config, load_config
+from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.log import LEVELS, configure_logging, get_logger
 from dicomflow.pipeline import extract
 from dicomflow.report.summary import render_summary
+from dicomflow.section import MAX_PORT
 from dicomflow.summary import RunSummary
 
 _QUIET_LEVELS = frozenset({"warning", "error", "critical"})
@@ -34,6 +35,7 @@ _SETTINGS = {
     "max_failed": "max_failed",
     "scheduler": "compute.scheduler",
     "workers": "compute.workers",
+    "adapt": "cluster.adapt",
     "performance_report": "compute.performance_report",
     "metrics_port": "metrics.port",
     "metrics_file": "metrics.file",
@@ -48,6 +50,7 @@ class Options(TypedDict):
     columns: str | None
     scheduler: str | None
     workers: int | None
+    adapt: dict[str, int] | None
     performance_report: Path | None
     metrics_port: int | None
     metrics_file: Path | None
@@ -68,10 +71,14 @@ class Options(TypedDict):
 @click.option("--columns", metavar="minimal|standard|FILE", help="Column profile.  [default: standard]")
 @click.option(
     "--scheduler",
-    metavar="auto|threads|in-process|processes|tcp://HOST:PORT",
-    help="Where tasks run: in this process, on a cluster of our own, or on a Dask scheduler.  [default: auto]",
+    metavar="auto|threads|in-process|processes|KIND|tcp://HOST:PORT",
+    help="Where tasks run: in this process, on processes of this machine, on a KIND of cluster that the configuration describes "
+    "(ssh, slurm, pbs, kubernetes, custom), or on a Dask scheduler that runs already.  [default: auto]",
 )
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of our own.  [default: one per core]")
+@click.option(
+    "--adapt", type=parse_range, metavar="MIN:MAX", help="As many workers as there is work for, where the cluster can."
+)
 @click.option(
     "--performance-report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write Dask's report of the run."
 )

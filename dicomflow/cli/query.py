@@ -22,10 +22,10 @@ import dicomflow
 from dicomflow.cli.output import stdout_console
 from dicomflow.cli.session import print_message
 from dicomflow.cli.startup import spare_pandas
-from dicomflow.config import Size
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
+from dicomflow.section import Size
 from dicomflow.sql.named import find_query, list_queries
 from dicomflow.sql.output import FORMATS, take, write_parquet
 from dicomflow.sql.sandbox import MIN_MEMORY, Answer, Limits

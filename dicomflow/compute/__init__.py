@@ -7,7 +7,8 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
     submit      the loop: what is in flight, what becomes of tasks whose workers die
     bag         the heart: tasks as partitions of a Dask bag
     threads     in this process          client    on a ``distributed`` cluster
-    connect     how a cluster is started or reached
+    connect     how a client is had             local     a cluster of this machine
+    remote      clusters that are started elsewhere            security  encryption
     watch       how many workers there are          meter    what tasks spend their time on
     frame       a dataset as a Dask DataFrame
 """

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 
+from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.bag import make_bag
 from dicomflow.compute.cluster import Function, Handlers, Note, Task
-from dicomflow.compute.connect import Connection, first_line
+from dicomflow.compute.connect import Connection
+from dicomflow.compute.scheduler import NO_CLUSTER
 from dicomflow.compute.submit import Killed, run_tasks
 from dicomflow.compute.watch import WorkerWatch
 from dicomflow.config import ComputeConfig
-from dicomflow.errors import ComputeError
+from dicomflow.errors import ComputeError, first_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,9 +34,8 @@ NOTE_TOPIC = "dicomflow-notes"
 class ClientCluster:
     """A cluster behind a Dask client; leaving it closes what was started and nothing else."""
 
-    def __init__(self, config: ComputeConfig, scheduler: str) -> None:
-        self._config = config
-        self._connection = Connection(config, scheduler)
+    def __init__(self, config: ComputeConfig, scheduler: str, cluster: ClusterConfig = NO_CLUSTER) -> None:
+        self._connection = Connection(config, scheduler, cluster)
 
     def __enter__(self) -> Self:
         self._connection.__enter__()
@@ -54,13 +55,11 @@ class ClientCluster:
         self, function: Function, tasks: Iterable[Task], *, name: str, on: Handlers[Task, Any], span: Sequence[str] = ()
     ) -> None:
         """See ``Cluster.map``."""
-        client = self._connection.client
+        client, connection = self._connection.client, self._connection
         transport = _BagTransport(client, function, name, _Spans(span))
+        watching = WorkerWatch(client, connection.patience, transport.cancel, connection.most_workers)
         try:
-            with (
-                _hear_notes(client, transport.topic, on.note),
-                WorkerWatch(client, self._config.no_worker_seconds, transport.cancel) as transport.watch,
-            ):
+            with _hear_notes(client, transport.topic, on.note), watching as transport.watch:
                 run_tasks(iter(tasks), transport, on)
         except (TimeoutError, CancelledError, OSError) as error:
             raise ComputeError(f"the Dask cluster was lost: {first_line(error)}") from error

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from dicomflow.clusterconfig import ClusterConfig
+from dicomflow.compute.scheduler import NO_CLUSTER
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, describe
 
@@ -90,7 +92,7 @@ def check_report(path: Path | None, scheduler: str) -> None:
         raise ComputeError(f"{path}: the performance report cannot be written: {describe(error)}") from None
 
 
-def open_cluster(config: ComputeConfig, scheduler: str) -> Cluster:
+def open_cluster(config: ComputeConfig, scheduler: str, cluster: ClusterConfig = NO_CLUSTER) -> Cluster:
     """The cluster that a scheduler's name (see ``choose_scheduler``) stands for; a context manager.
 
     Raises:
@@ -101,4 +103,4 @@ def open_cluster(config: ComputeConfig, scheduler: str) -> Cluster:
     from dicomflow.compute.threads import ThreadsCluster
 
     check_report(config.performance_report, scheduler)
-    return ThreadsCluster(config) if scheduler == "threads" else ClientCluster(config, scheduler)
+    return ThreadsCluster(config) if scheduler == "threads" else ClientCluster(config, scheduler, cluster)

@@ -1,6 +1,6 @@
 """Get a Dask client: of a cluster of our own, or of one that runs already.
 
-In: ``ComputeConfig``, a scheduler's name.  Out: a ``Connection``, which closes what it started and nothing else.
+In: ``ComputeConfig``, ``ClusterConfig``, a scheduler's name.  Out: a ``Connection``, which closes what it started, no more.
 Knows no tasks.
 """
 
@@ -9,31 +9,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from dicomflow.compute.scheduler import count_workers
+import dask
+
+from dicomflow.clusterconfig import KINDS, ClusterConfig
+from dicomflow.compute.local import QUIET_WORKERS, abandon, start_local
+from dicomflow.compute.remote import adapt_workers, close_cluster, scheduler_settings, start_remote
+from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds
+from dicomflow.compute.security import client_arguments, is_loopback, security_of_address, warn_unencrypted
 from dicomflow.config import ComputeConfig
-from dicomflow.errors import ComputeError, describe
+from dicomflow.errors import ComputeError, describe, first_line
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
 
 class Connection:
-    """A ``distributed`` cluster: in this process, local processes, or that of an address; a context manager.
+    """A ``distributed`` cluster: in this process, local processes, started elsewhere, or of an address; a context manager.
 
     Raises:
         ComputeError: on entering, if it cannot be reached or started.
     """
 
-    def __init__(self, config: ComputeConfig, scheduler: str) -> None:
+    def __init__(self, config: ComputeConfig, scheduler: str, cluster: ClusterConfig = NO_CLUSTER) -> None:
         self._config = config
         self._scheduler = scheduler
+        self._cluster = cluster
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
         self._local: LocalCluster | None = None
@@ -67,17 +71,27 @@ class Connection:
         return self._client
 
     @property
+    def patience(self) -> float:
+        """Seconds that it may be without workers."""
+        return no_worker_seconds(self._config, self._scheduler)
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers it may come to have by need; 0 where their number is fixed."""
+        return self._cluster.adapt.maximum if self._cluster.adapt is not None else 0
+
+    @property
     def dashboard(self) -> str | None:
-        """Address of the dashboard, None where there is none."""
+        """Address of the dashboard, None where there is none that can be reached from here."""
         if self._client is None:
             return None
-        if "://" in self._scheduler:
+        if "://" in self._scheduler or self._scheduler in ("kubernetes", "custom"):
             return str(self._client.dashboard_link) or None
-        if not self._config.dashboard_address:
-            return None
-        services = self._client.scheduler_info()["services"]
         host = self._config.dashboard_address.rpartition(":")[0]
-        return f"http://{host}:{services['dashboard']}/status" if services.get("dashboard") else None
+        if not host or (self._scheduler == "ssh" and is_loopback(host)):
+            return None
+        port = self._client.scheduler_info()["services"].get("dashboard")
+        return f"http://{host}:{port}/status" if port else None
 
     def _silence(self) -> None:
         """What ``distributed`` has to say comes back as ComputeError; its settings give each logger a level of its own."""
@@ -87,47 +101,40 @@ class Connection:
                 logger.setLevel(logging.CRITICAL)
 
     def _abandon_tasks(self) -> None:
-        """After Ctrl-C nobody waits for what workers of ours are doing; the run's staging is thrown away."""
-        if self._local is None:
-            return
-        for worker in list(self._local.workers.values()):
-            if self._scheduler == "in-process":
-                self._local.sync(worker.close, executor_wait=False)
-            elif worker.pid is not None:
-                worker.close_gracefully()  # a nanny starts no other worker in the place of the one that goes
-                with contextlib.suppress(OSError):
-                    os.kill(worker.pid, signal.SIGKILL)
+        """After Ctrl-C nobody waits for what workers of this machine are doing; the run's staging is thrown away."""
+        if self._local is not None:
+            abandon(self._local)
 
     def _connect(self) -> Client:
         from distributed import Client
 
         # both after the import, which brings the defaults: leaving restores what was there on entering
         self._silence()
-        if "://" in self._scheduler:
-            where: dict[str, Any] = {"address": self._scheduler, "timeout": self._config.connect_timeout}
-            _knock(self._scheduler, self._config.connect_timeout)
+        where = self._reach() if "://" in self._scheduler else {"address": self._start()}
+        client = self._stack.enter_context(Client(**where, set_as_default=False))
+        if "://" not in self._scheduler:  # what the workers talk to, even where we go by a forwarded port
+            warn_unencrypted(str(client.scheduler_info()["address"]))
+        return client
+
+    def _reach(self) -> dict[str, Any]:
+        """The scheduler of an address."""
+        security = security_of_address(self._cluster, self._scheduler)
+        _knock(self._scheduler, self._config.connect_timeout, security)
+        warn_unencrypted(self._scheduler)
+        return {"address": self._scheduler, "timeout": self._config.connect_timeout, "security": security}
+
+    def _start(self) -> object:
+        """A cluster of our own."""
+        self._stack.enter_context(dask.config.set(scheduler_settings(self._config)))  # for workers that come later, too
+        if self._scheduler in KINDS:
+            started: Any = start_remote(self._config, self._scheduler, self._cluster, self._stack)
         else:
-            where = {"address": self._start_local()}
-        return self._stack.enter_context(Client(**where, set_as_default=False))
-
-    def _start_local(self) -> object:
-        from distributed import LocalCluster
-
-        in_process = self._scheduler == "in-process"
-        workers = count_workers(self._config, self._scheduler)
-        with warnings.catch_warnings():  # a port that is taken is replaced by a free one, and the address is printed
-            warnings.filterwarnings("ignore", message="Port .* is already in use")
-            self._local = LocalCluster(
-                n_workers=1 if in_process else workers,
-                threads_per_worker=workers if in_process else 1,
-                processes=not in_process,
-                memory_limit=self._config.memory_limit,
-                host=None if in_process else "127.0.0.1",
-                dashboard_address=self._config.dashboard_address or None,
-                worker_dashboard_address="127.0.0.1:0",  # each worker has a web server, which would listen to the world
-                silence_logs=logging.CRITICAL,
-            )
-        return self._stack.enter_context(self._local)
+            self._stack.enter_context(dask.config.set(QUIET_WORKERS))
+            started = self._local = start_local(self._config, self._scheduler, self._cluster)
+            self._stack.callback(close_cluster, started)
+        if self._cluster.adapt is not None:
+            adapt_workers(started, self._cluster.adapt)
+        return started
 
     def _start_report(self, client: Client) -> None:
         from distributed import performance_report
@@ -136,19 +143,17 @@ class Connection:
         self._stack.enter_context(performance_report(filename=str(self._config.performance_report)))
 
 
-def _knock(address: str, timeout: float) -> None:
+def _knock(address: str, timeout: float, security: Security) -> None:
     """See whether a Dask scheduler answers; ``Client`` would wait for ever for a server that says nothing.
 
     Raises:
         OSError: nobody listens there, or nobody answers in time.
     """
-    from distributed import Security
     from distributed.core import connect
 
     async def ask() -> None:
         try:
-            options = Security().get_connection_args("client")
-            comm = await asyncio.wait_for(connect(address, timeout=timeout, **options), timeout + 1)
+            comm = await asyncio.wait_for(connect(address, timeout=timeout, **client_arguments(security)), timeout + 1)
             await comm.close()
         except TimeoutError:
             raise TimeoutError(f"no answer in {timeout:g} s") from None
@@ -161,12 +166,9 @@ def _connection_message(scheduler: str, error: BaseException) -> str:
     reason = describe(error) if isinstance(error, OSError) and error.errno else first_line(error)
     if "://" in scheduler:
         return f"{scheduler}: no Dask scheduler can be reached there: {reason}"
+    if scheduler in KINDS:
+        return f"the {scheduler} cluster cannot be started: {reason}"
     return (
         f"the local Dask cluster cannot be started: {reason}; in a script, call extract below "
         "`if __name__ == '__main__':`, since worker processes import the script"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, cut short."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

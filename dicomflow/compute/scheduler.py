@@ -1,31 +1,57 @@
-"""Which scheduler a run takes, and how many tasks it runs at once.
+"""Which scheduler a run takes, how many tasks it runs at once, and how long it waits for workers.
 
-In: ``ComputeConfig``, the number of files.  Out: a name, a number.  Pure.
+In: ``ComputeConfig``, ``ClusterConfig``, the number of files.  Out: a name, a number.  Pure.
 """
 
 from __future__ import annotations
 
 import os
 
+from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.config import ComputeConfig
 
+NO_CLUSTER = ClusterConfig()
+"""The section ``cluster:`` where it says nothing."""
 
-def choose_scheduler(config: ComputeConfig, files: int) -> str:
+NO_WORKER_SECONDS = {"slurm": 86_400.0, "pbs": 86_400.0, "kubernetes": 3600.0, "custom": 3600.0}
+"""How long a cluster may be without workers: jobs may wait in a queue for hours, machines are rented in minutes."""
+
+NO_WORKER_SECONDS_HERE = 120.0
+"""The same of all others, whose workers are there or come at once."""
+
+
+def choose_scheduler(config: ComputeConfig, files: int, cluster: ClusterConfig = NO_CLUSTER) -> str:
     """What ``auto`` means for this many files; other settings are taken as they are.
 
-    A job of a second or two takes Dask's threads in this process: starting ``distributed`` would take longer than the job.
+    A cluster that the configuration describes is taken whatever the number of files.  Else a job of a second or two takes
+    Dask's threads in this process: starting ``distributed`` would take longer than the job.
     """
-    if config.scheduler != "auto":
-        return config.scheduler
+    chosen = cluster.choose(config.scheduler)
+    if chosen != "auto":
+        return chosen
+    if cluster.adapt is not None:
+        return "processes"
     if files < config.small_job_files:
         return "threads" if config.performance_report is None else "in-process"
     return "in-process" if count_workers(config, "processes") == 1 else "processes"
 
 
-def count_workers(config: ComputeConfig, scheduler: str) -> int:
+def count_workers(config: ComputeConfig, scheduler: str, cluster: ClusterConfig = NO_CLUSTER) -> int:
     """How many tasks run at the same time on a cluster of our own; for an address, a guess for planning."""
+    if cluster.adapt is not None:
+        return cluster.adapt.maximum
+    jobs = {"ssh": cluster.ssh, "slurm": cluster.slurm, "pbs": cluster.pbs}.get(scheduler)
+    if jobs is not None:
+        return jobs.workers
     if config.workers is not None and not (scheduler == "threads" and config.scheduler == "auto"):
         return config.workers
     if scheduler in ("threads", "in-process"):
         return 1  # threads of one process take turns for the interpreter: more only help where storage is slow
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def no_worker_seconds(config: ComputeConfig, scheduler: str) -> float:
+    """How long the run waits where no worker is left, or none has come yet."""
+    if config.no_worker_seconds is not None:
+        return config.no_worker_seconds
+    return NO_WORKER_SECONDS.get(scheduler, NO_WORKER_SECONDS_HERE)

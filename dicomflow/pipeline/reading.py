@@ -103,13 +103,13 @@ class Reading:
             ComputeError: the cluster cannot be reached or was lost.
             DatasetError: staging cannot be written.
         """
-        compute = self._job.config.compute
+        compute, described = self._job.config.compute, self._job.config.cluster
         files, count = _look_ahead(files, compute.small_job_files)
         if not count:
             return
-        self.scheduler = choose_scheduler(compute, count)
-        workers = count_workers(compute, self.scheduler)
-        with self._planning(), open_cluster(compute, self.scheduler) as cluster:
+        self.scheduler = choose_scheduler(compute, count, described)
+        workers = count_workers(compute, self.scheduler, described)
+        with self._planning(), open_cluster(compute, self.scheduler, described) as cluster:
             self._totals.dashboard = cluster.dashboard
             self._changed()
             start = time.perf_counter()
