@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable
@@ -28,6 +29,8 @@ _NO_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, err
 def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bool = False) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it, and give it its name.
 
+    What is there already and no regular file (a device, a pipe) is written as it is: taking its place would be the end of it.
+
     Args:
         path: the name; folders above it are made.
         write: fills the file that it is given.
@@ -39,6 +42,8 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bo
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")  # two hosts may write it, with equal pids
     try:
+        if not exclusive and _is_special(path):
+            return write(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         sync_file(temporary)
@@ -51,6 +56,14 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bo
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _link_exclusively(temporary: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -321,3 +322,21 @@ def test_two_renames_that_were_cut_short(monkeypatch: pytest.MonkeyPatch, tmp_pa
         if not current.exists():
             replace_folder(coming, current)
         assert who(current) == "new"
+
+
+def test_a_pipe_is_written_not_replaced(tmp_path: Path) -> None:
+    """``-o /dev/null`` by root must leave the device what it is."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        storage.write_atomically(pipe, lambda path: _put(path, b"rows"))
+        assert os.read(reader, 10) == b"rows" and stat.S_ISFIFO(pipe.stat().st_mode)
+    finally:
+        os.close(reader)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def _put(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
