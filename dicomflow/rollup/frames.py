@@ -1,0 +1,107 @@
+"""Where the frames of instances lie: one position of a single frame, one for each frame of several.
+
+In: columns of positions and orientations.  Out: ``Frames``.  Pure; what is no place in space is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dicomflow.rollup.geometry import FARTHEST
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """One value per instance.
+
+    Attributes:
+        positions: x, y, z of each frame, one behind the other, in mm; none where they are not known.
+        lowest, highest: of each of the six cosines of the orientation, over the frames (n x 6); NaN for none.
+        is_located: it has a position and an orientation.
+        is_unframed: it has several frames, but where each of them lies is not known.
+    """
+
+    positions: pa.ListArray
+    lowest: Floats
+    highest: Floats
+    is_located: Mask
+    is_unframed: Mask
+
+
+def find_frames(count: Integers, columns: Mapping[str, pa.Array]) -> Frames:
+    """Bring single frames and several ones (PS3.3 C.7.6.16.2.3, C.7.6.16.2.4) together.
+
+    Args:
+        count: frames of each instance.
+        columns: ``ImagePositionPatient``, ``ImageOrientationPatient``, and the same of each frame, ``Frame...``.
+    """
+    position = to_vectors(columns["ImagePositionPatient"], 3)
+    lowest = highest = to_vectors(columns["ImageOrientationPatient"], 6)
+    many, bounds = _to_frame_vectors(columns["FrameImagePositionPatient"], 3)
+    turned, turned_bounds = _to_frame_vectors(columns["FrameImageOrientationPatient"], 6)
+    if len(turned):
+        lowest = _fold_frames(lowest, turned, turned_bounds, np.minimum)
+        highest = _fold_frames(highest, turned, turned_bounds, np.maximum)
+    has_all = (np.diff(bounds) == count) & (count > 1)
+    has_all &= ~np.isnan(_fold_frames(position, many, bounds, np.minimum)).any(axis=1)
+    is_located = ~np.isnan(position).any(axis=1) & ~np.isnan(lowest).any(axis=1)
+    is_located |= has_all & ~np.isnan(lowest).any(axis=1)
+    single = is_located & (count <= 1)
+    return Frames(
+        positions=_join(position, single, many, bounds, has_all & is_located),
+        lowest=np.where(is_located[:, None], lowest, np.nan),
+        highest=np.where(is_located[:, None], highest, np.nan),
+        is_located=is_located,
+        is_unframed=is_located & ~single & ~has_all,
+    )
+
+
+def to_vectors(lists: pa.ListArray, size: int) -> Floats:
+    """Lists of ``size`` numbers as rows; NaN for any other list, and where a number is missing or beyond all reason."""
+    found = np.full((len(lists), size), np.nan)
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    is_whole = lists.is_valid().to_numpy(zero_copy_only=False) & (np.diff(offsets) == size)
+    if is_whole.any():
+        items = lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
+        vectors = items[offsets[:-1][is_whole][:, None] + np.arange(size)]
+        is_sane = (np.abs(vectors) <= FARTHEST).all(axis=1)  # False for NaN
+        found[is_whole] = np.where(is_sane[:, None], vectors, np.nan)
+    return found
+
+
+def _to_frame_vectors(lists: pa.ListArray, size: int) -> tuple[Floats, Integers]:
+    """A vector for each frame, and where the frames of each instance begin and end."""
+    if lists.null_count == len(lists):
+        return np.zeros((0, size)), np.zeros(len(lists) + 1, np.int64)
+    inner = lists.flatten()  # leaves out what a null stands before
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    return to_vectors(inner, size), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _fold_frames(own: Floats, frames: Floats, bounds: Integers, choose: np.ufunc) -> Floats:
+    """Over the frames of each instance; its own value where it has no frames.  NaN in one frame is NaN in all."""
+    found, has_any = own.copy(), np.diff(bounds) > 0
+    if has_any.any():
+        found[has_any] = choose.reduceat(frames, bounds[:-1][has_any], axis=0)
+    return found
+
+
+def _join(single: Floats, is_single: Mask, many: Floats, bounds: Integers, is_many: Mask) -> pa.ListArray:
+    sizes = np.where(is_many, np.diff(bounds), is_single)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]) * 3
+    vectors = np.empty((int(sizes.sum()), 3))
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    from_single = is_single[owner]
+    vectors[from_single] = single[is_single]
+    vectors[~from_single] = many[np.repeat(is_many, np.diff(bounds))]
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(vectors.ravel()))
