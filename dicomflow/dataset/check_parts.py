@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.check_pages import DAMAGE, PageChecker, say_damage
-from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
+from dicomflow.dataset.layout import ROLLUPS, TABLES, Layout, list_parts, part_name, partition_of
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.snapshot import PartInfo, Snapshot
 from dicomflow.dataset.verification import Findings
 from dicomflow.errors import describe
 from dicomflow.schema.arrow import files_schema, schema_fingerprint
+from dicomflow.schema.rollup import rollup_schema
 
 RESTORE = "restore this file from a backup, or extract into a new folder"
 _KEY = "SOPInstanceUID"
@@ -52,8 +53,9 @@ class _TableChecker:
         self._table = table
         self._parts = snapshot.tables[table]
         self._folder = _find_folder(layout, table, set(self._parts))
-        self._fingerprint = schema_fingerprint(files_schema()) if table == "files" else snapshot.schema
-        self._signature: Signature | None = _sign(files_schema()) if table == "files" else None
+        fixed = _fixed_schema(table)
+        self._fingerprint = snapshot.schema if fixed is None else schema_fingerprint(fixed)
+        self._signature: Signature | None = None if fixed is None else _sign(fixed)
         self._pages = pages
         self._findings = findings
 
@@ -124,7 +126,7 @@ class _TableChecker:
     def _find_difference(self, schema: pa.Schema) -> str | None:
         if schema_fingerprint(schema) != self._fingerprint:
             return "its columns are not those of the dataset"
-        if self._table != "files" and (schema.names[0] != _KEY or schema.field(0).nullable):
+        if _fixed_schema(self._table) is None and (schema.names[0] != _KEY or schema.field(0).nullable):
             return f"{_KEY} is not the first column, or may be null"
         self._signature = self._signature or _sign(schema)
         return None if _sign(schema) == self._signature else "its columns are not typed as those of other parts"
@@ -138,6 +140,13 @@ def _find_folder(layout: Layout, table: str, names: set[str]) -> Path:
     coming = layout.next / table
     is_coming = layout.commit_record.exists() and {part_name(part) for part in layout.parts(table)} != names
     return coming if is_coming and coming.is_dir() else layout.table(table)
+
+
+def _fixed_schema(table: str) -> pa.Schema | None:
+    """The schema of a table that does not depend on the profile."""
+    if table in ROLLUPS:
+        return rollup_schema(table)
+    return files_schema() if table == "files" else None
 
 
 def _sign(schema: pa.Schema) -> Signature:

@@ -56,8 +56,9 @@ def fold(records: pa.Table, starts: Starts, rules: Mapping[str, Fold], attribute
 def _differ(records: pa.Table, name: str, values: pa.Array, starts: Starts) -> Mask:
     """For each run, whether a value is not that of the record before it, or was found to differ by an earlier fold."""
     found = np.zeros(len(values), bool)
-    found[1:] = find_changes(values)
-    found[starts] = False
+    if values.null_count < len(values):
+        found[1:] = find_changes(values)
+        found[starts] = False
     if DIFFERS + name in records.column_names:
         found |= column(records, DIFFERS + name).to_numpy(zero_copy_only=False)
     return np.logical_or.reduceat(found, starts) if len(starts) else found
@@ -65,7 +66,8 @@ def _differ(records: pa.Table, name: str, values: pa.Array, starts: Starts) -> M
 
 def column(records: pa.Table, name: str) -> pa.Array:
     """A column as one array."""
-    return records[name].combine_chunks()
+    values = records[name]
+    return values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
@@ -93,8 +95,8 @@ def keep_highest(values: pa.Array, starts: Starts) -> pa.Array:
 
 
 def _keep_extreme(values: pa.Array, starts: Starts, choose: np.ufunc, *, lowest: bool) -> pa.Array:
-    if not len(starts):
-        return values.slice(0, 0)
+    if not len(starts) or values.null_count == len(values):
+        return pa.nulls(len(starts), values.type)
     numbers, is_valid = to_numbers(values)
     limits = np.finfo(numbers.dtype) if numbers.dtype.kind == "f" else np.iinfo(numbers.dtype)
     numbers = np.where(is_valid, numbers, limits.max if lowest else limits.min).astype(numbers.dtype)
@@ -151,11 +153,21 @@ def _indices(values: pa.DictionaryArray) -> npt.NDArray[np.int64]:
     return values.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
 
 
+def _differ_below(items: npt.NDArray[Any], size: int) -> Mask:
+    """Of lists of one size, which differ from the one above."""
+    unequal = items[size:] != items[:-size]
+    found: Mask = np.logical_or.reduce([unequal[start::size] for start in range(size)])
+    return found
+
+
 def _find_list_changes(values: pa.ListArray) -> Mask:
     """Lists are compared item by item, all pairs of neighbours of one length at once."""
     offsets, (items, has_item) = values.offsets.to_numpy().astype(np.int64), to_numbers(values.values)
     is_valid = values.is_valid().to_numpy(zero_copy_only=False)
     lengths = np.where(is_valid, np.diff(offsets), -1)
+    if (size := lengths[0] if len(lengths) else 0) > 0 and (lengths == size).all():
+        shape = slice(offsets[0], offsets[-1])
+        return _differ_below(items[shape], size) | _differ_below(has_item[shape], size)
     changed = lengths[1:] != lengths[:-1]
     pairs = np.flatnonzero(~changed & (lengths[1:] > 0))
     if len(pairs):

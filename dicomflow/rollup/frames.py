@@ -26,7 +26,7 @@ class Frames:
 
     Attributes:
         positions: x, y, z of each frame, one behind the other, in mm; none where they are not known.
-        lowest, highest: of each of the six cosines of the orientation, over the frames (n x 6); NaN for none.
+        lowest, highest: of each of the six cosines of the orientation, over the frames (n x 6); NaN where it is not located.
         is_located: it has a position and an orientation.
         is_unframed: it has several frames, but where each of them lies is not known.
     """
@@ -52,15 +52,18 @@ def find_frames(count: Integers, columns: Mapping[str, pa.Array]) -> Frames:
     if len(turned):
         lowest = _fold_frames(lowest, turned, turned_bounds, np.minimum)
         highest = _fold_frames(highest, turned, turned_bounds, np.maximum)
+    is_oriented, has_position = _is_there(lowest), _is_there(position)
     has_all = (np.diff(bounds) == count) & (count > 1)
-    has_all &= ~np.isnan(_fold_frames(position, many, bounds, np.minimum)).any(axis=1)
-    is_located = ~np.isnan(position).any(axis=1) & ~np.isnan(lowest).any(axis=1)
-    is_located |= has_all & ~np.isnan(lowest).any(axis=1)
+    if len(many):
+        has_all &= _is_there(_fold_frames(position, many, bounds, np.minimum))
+    is_located = is_oriented & (has_position | has_all)
     single = is_located & (count <= 1)
+    if not is_located.all():
+        lowest, highest = (np.where(is_located[:, None], one, np.nan) for one in (lowest, highest))
     return Frames(
         positions=_join(position, single, many, bounds, has_all & is_located),
-        lowest=np.where(is_located[:, None], lowest, np.nan),
-        highest=np.where(is_located[:, None], highest, np.nan),
+        lowest=lowest,
+        highest=highest,
         is_located=is_located,
         is_unframed=is_located & ~single & ~has_all,
     )
@@ -74,8 +77,15 @@ def to_vectors(lists: pa.ListArray, size: int) -> Floats:
     if is_whole.any():
         items = lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
         vectors = items[offsets[:-1][is_whole][:, None] + np.arange(size)]
-        is_sane = (np.abs(vectors) <= FARTHEST).all(axis=1)  # False for NaN
-        found[is_whole] = np.where(is_sane[:, None], vectors, np.nan)
+        far = np.maximum.reduce([np.abs(vectors[:, index]) for index in range(size)])
+        vectors[~(far <= FARTHEST)] = np.nan  # NaN, too
+        found[is_whole] = vectors
+    return found
+
+
+def _is_there(vectors: Floats) -> Mask:
+    """Vectors have all of their numbers or none; of frames, NaN may have come in one number alone."""
+    found: Mask = ~np.logical_or.reduce([np.isnan(vectors[:, index]) for index in range(vectors.shape[1])])
     return found
 
 
@@ -90,13 +100,17 @@ def _to_frame_vectors(lists: pa.ListArray, size: int) -> tuple[Floats, Integers]
 
 def _fold_frames(own: Floats, frames: Floats, bounds: Integers, choose: np.ufunc) -> Floats:
     """Over the frames of each instance; its own value where it has no frames.  NaN in one frame is NaN in all."""
-    found, has_any = own.copy(), np.diff(bounds) > 0
+    found, has_any = own, np.diff(bounds) > 0
     if has_any.any():
+        found = own.copy()
         found[has_any] = choose.reduceat(frames, bounds[:-1][has_any], axis=0)
     return found
 
 
 def _join(single: Floats, is_single: Mask, many: Floats, bounds: Integers, is_many: Mask) -> pa.ListArray:
+    if not is_many.any():
+        offsets = np.concatenate([[0], np.cumsum(is_single)]) * 3
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(single[is_single].ravel()))
     sizes = np.where(is_many, np.diff(bounds), is_single)
     offsets = np.concatenate([[0], np.cumsum(sizes)]) * 3
     vectors = np.empty((int(sizes.sum()), 3))

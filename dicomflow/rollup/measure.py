@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.rollup import fold
-from dicomflow.rollup.frames import Frames, find_frames, to_vectors
-from dicomflow.rollup.geometry import is_orthonormal
+from dicomflow.rollup.frames import find_frames, to_vectors
 from dicomflow.schema.column import SOURCE_FIELDS, make_column
 from dicomflow.schema.rollup import ATTRIBUTES, KEYS
 
@@ -53,7 +52,7 @@ _COSINES = tuple(f"cosine{index}" for index in range(6))
 _MOST_FRAMES = 2**31 - 1  # IS, PS3.5 6.2
 
 SUMS = (
-    "instanceCount frame_count partial_count source_size located unlocated unframed skewed localizers mosaics".split()
+    "instanceCount frame_count partial_count source_size located unlocated unframed localizers mosaics".split()
 )
 TIMES = ("acquisition", "content", "series")
 
@@ -183,16 +182,12 @@ def _locate(rows: pa.Table) -> dict[str, pa.Array]:
     spacing = to_vectors(fold.column(rows, "PixelSpacing"), 2)
     for index, name in enumerate(_SPACING):
         limits[f"min_{name}"] = limits[f"max_{name}"] = pa.array(spacing[:, index], from_pandas=True)
-    return {**limits, **_count_located(frames), "positions": frames.positions}
-
-
-def _count_located(frames: Frames) -> dict[str, pa.Array]:
-    skewed = frames.is_located & ~(is_orthonormal(frames.lowest) & is_orthonormal(frames.highest))
     return {
+        **limits,
         "located": pa.array(frames.is_located.astype(np.int64)),
         "unlocated": pa.array((~frames.is_located).astype(np.int64)),
         "unframed": pa.array(frames.is_unframed.astype(np.int64)),
-        "skewed": pa.array(skewed.astype(np.int64)),
+        "positions": frames.positions,
     }
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dicomflow.rollup import fold
-from dicomflow.rollup.geometry import PARALLEL_TOLERANCE, Stacks, measure_obliquity, measure_stacks
+from dicomflow.rollup.geometry import PARALLEL_TOLERANCE, Stacks, is_orthonormal, measure_obliquity, measure_stacks
 from dicomflow.schema.rollup import IRREGULARITIES, rollup_schema
 
 Floats = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def _flag_headers(found: pa.Table, orientation: _Orientation) -> dict[str, Mask]
         "no_geometry": ~has_any,
         "partial_geometry": has_any & (number["unlocated"] > 0),
         "no_frame_positions": number["unframed"] > 0,
-        "invalid_orientation": number["skewed"] > 0,
+        "invalid_orientation": has_any & ~orientation.varies & ~is_orthonormal(orientation.mean),
         "mixed_frame_of_reference": has_any & differs["FrameOfReferenceUID"],
         "mixed_orientation": orientation.varies,
         "mixed_size": differs["Rows"] | differs["Columns"],
@@ -91,7 +91,7 @@ def _flag_headers(found: pa.Table, orientation: _Orientation) -> dict[str, Mask]
     }
 
 
-_SUMMED = ("localizers", "mosaics", "located", "unlocated", "unframed", "skewed")
+_SUMMED = ("localizers", "mosaics", "located", "unlocated", "unframed")
 
 
 def _measure(found: pa.Table, orientation: Floats, can_measure: Mask) -> Stacks:

@@ -16,9 +16,11 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from dicomflow.dictionary import entry_for_keyword, format_tag
+from dicomflow.schema.arrow import FORMAT_VERSION
 from dicomflow.schema.column import make_column
 
-_FORMAT = {"dicomflow.format": "2", "dicomflow.rollup": "1"}
+ROLLUP_VERSION = "1"
+"""Raised when columns or rules change: rollups of another version are made anew by the next run."""
 
 KEYS = MappingProxyType({"series": "SeriesInstanceUID", "studies": "StudyInstanceUID", "patients": "PatientID"})
 """Table -> the attribute that it has one row of each value of."""
@@ -154,7 +156,8 @@ def rollup_schema(table: str) -> pa.Schema:
     """
     attributes = [_attribute(name) for name in (KEYS[table], *ATTRIBUTES[table])]
     counted = [pa.field(name, kind) for name, kind in _COLUMNS[table].items()]
-    return pa.schema(attributes + counted, metadata=_FORMAT)
+    metadata = {"dicomflow.format": FORMAT_VERSION, "dicomflow.rollup": ROLLUP_VERSION}
+    return pa.schema(attributes + counted, metadata=metadata)
 
 
 def _attribute(name: str) -> pa.Field:
