@@ -23,6 +23,7 @@ from dicomflow.schema.arrow import files_schema, schema_fingerprint
 from dicomflow.schema.rollup import rollup_schema
 
 RESTORE = "restore this file from a backup, or extract into a new folder"
+REMAKE = "remove a part of this table, then run `dicomflow extract` again: it makes the rollups anew"
 _KEY = "SOPInstanceUID"
 
 Signature = list[tuple[str, pa.DataType, bool]]
@@ -56,6 +57,7 @@ class _TableChecker:
         fixed = _fixed_schema(table)
         self._fingerprint = snapshot.schema if fixed is None else schema_fingerprint(fixed)
         self._signature: Signature | None = None if fixed is None else _sign(fixed)
+        self._remedy = REMAKE if table in ROLLUPS else RESTORE
         self._pages = pages
         self._findings = findings
 
@@ -89,7 +91,7 @@ class _TableChecker:
     def _check_part(self, path: Path, known: PartInfo) -> bool:
         """Whether its rows can be compared with those of others."""
         if not path.is_file():
-            self._add("parts", path, "is not there", RESTORE)
+            self._add("parts", path, "is not there", self._remedy)
             return False
         self._check_digest(path, known)
         schema = self._check_schema(path)
@@ -102,13 +104,13 @@ class _TableChecker:
         try:
             found = describe_part(path)
         except DAMAGE as error:
-            self._add("digests", path, say_damage(error), RESTORE)
+            self._add("digests", path, say_damage(error), self._remedy)
             return
         for number, recorded, unit in ((found.bytes, known.bytes, "bytes"), (found.rows, known.rows, "rows")):
             if number != recorded:
-                self._add("digests", path, f"has {number:,} {unit}; {recorded:,} were published", RESTORE)
+                self._add("digests", path, f"has {number:,} {unit}; {recorded:,} were published", self._remedy)
         if found.bytes == known.bytes and found.digest != known.digest:
-            self._add("digests", path, "its bytes are not those that were published", RESTORE)
+            self._add("digests", path, "its bytes are not those that were published", self._remedy)
 
     def _check_schema(self, path: Path) -> pa.Schema | None:
         """The schema, if it is the table's."""
@@ -117,10 +119,10 @@ class _TableChecker:
             schema = pq.read_schema(path)
             what = self._find_difference(schema)
         except DAMAGE as error:
-            self._add("schema", path, say_damage(error), RESTORE)
+            self._add("schema", path, say_damage(error), self._remedy)
             return None
         if what is not None:
-            self._add("schema", path, what, RESTORE)
+            self._add("schema", path, what, self._remedy)
         return schema if what is None else None
 
     def _find_difference(self, schema: pa.Schema) -> str | None:

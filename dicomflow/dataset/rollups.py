@@ -123,7 +123,7 @@ class _Maker:
         }
         for part in parts:
             with explained(part), _open(part) as file:
-                columns = usable_columns(file.schema_arrow)
+                columns = usable_columns(file.metadata.schema.to_arrow_schema())  # its own has dictionaries for text
                 self._has_geometry = {*GEOMETRY_COLUMNS} <= {*columns}
                 for rows in _read_groups(file, columns, keys):
                     records = measure(rows)
@@ -171,9 +171,7 @@ def _open(part: Path) -> pq.ParquetFile:
     return pq.ParquetFile(part, metadata=about, read_dictionary=coded)
 
 
-def _read_groups(
-    file: pq.ParquetFile, columns: list[str], keys: Mapping[str, pa.Array] | None
-) -> Iterator[pa.Table]:
+def _read_groups(file: pq.ParquetFile, columns: list[str], keys: Mapping[str, pa.Array] | None) -> Iterator[pa.Table]:
     """Rows of each row group, or those with one of these keys."""
     for group in range(file.num_row_groups):
         mask = None if keys is None else _find_touched(file, group, columns, keys)
@@ -199,6 +197,8 @@ def _find_touched(file: pq.ParquetFile, group: int, columns: list[str], keys: Ma
 def _is_in(values: pa.Array, wanted: pa.Array) -> Mask:
     """Asked once for each different value."""
     coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-    is_wanted = np.append(pc.is_in(coded.dictionary, value_set=wanted).to_numpy(zero_copy_only=False), wanted.null_count > 0)
+    is_wanted = np.append(
+        pc.is_in(coded.dictionary, value_set=wanted).to_numpy(zero_copy_only=False), wanted.null_count > 0
+    )
     found: Mask = is_wanted[coded.indices.fill_null(len(is_wanted) - 1).to_numpy()]
     return found

@@ -148,9 +148,9 @@ def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
         if not missing:
             return [folder / name for name in sorted(names)]
         lost.append(min(missing))
+    remedy = "run `dicomflow extract` again" if table in ROLLUPS else "restore it, or extract into a new folder"
     raise DatasetError(
-        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else restore it, or extract "
-        "into a new folder"
+        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else {remedy}"
     )
 
 

@@ -89,7 +89,9 @@ def _read(path: Path) -> pa.Table:
 
 def _split(records: pa.Table, key: str) -> Iterator[tuple[int, pa.Table]]:
     coded = records[key].combine_chunks().dictionary_encode()
-    numbers = [xxhash.xxh3_64_intdigest(text or "") % BUCKETS for text in [*coded.dictionary.to_pylist(), None]]
+    numbers = [
+        xxhash.xxh3_64_intdigest((text or "").encode()) % BUCKETS for text in [*coded.dictionary.to_pylist(), None]
+    ]
     at = coded.indices.fill_null(len(numbers) - 1).to_numpy()
     buckets = np.array(numbers, np.int64)[at]
     order = np.argsort(buckets, kind="stable")

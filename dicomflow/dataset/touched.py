@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dicomflow.dataset.parts import read_part, read_schema
+from dicomflow.rollup.fold import is_text
 from dicomflow.schema.rollup import KEYS
 
 _FOLD_ABOVE = 1 << 16
@@ -30,7 +31,10 @@ class Touched:
         """Rows that come or go; a key that they have no column for is null."""
         count = rows.num_rows
         names = [name for name in KEYS.values() if name in rows.column_names and is_text(rows.schema.field(name).type)]
-        columns = {name: rows[name].cast(pa.string()) if name in names else pa.nulls(count, pa.string()) for name in KEYS.values()}
+        columns = {
+            name: rows[name].cast(pa.string()) if name in names else pa.nulls(count, pa.string())
+            for name in KEYS.values()
+        }
         self._pieces.append(_distinct(pa.table(columns)))
         self.rows += count
         self._waiting += self._pieces[-1].num_rows
@@ -52,8 +56,3 @@ class Touched:
 
 def _distinct(rows: pa.Table) -> pa.Table:
     return rows.group_by(rows.column_names).aggregate([])
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether this is text, dictionary-encoded or not."""
-    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))

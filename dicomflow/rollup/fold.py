@@ -115,7 +115,8 @@ def keep_prefix(values: pa.Array, starts: Starts) -> pa.Array:
     """What all texts begin with; that of the lowest and the highest is that of all."""
     texts, bounds = values.to_pylist(), [*starts.tolist(), len(values)]
     runs = (texts[bounds[index] : bounds[index + 1]] for index in range(len(starts)))
-    return pa.array([os.path.commonprefix([min(run), max(run)]) for run in runs], pa.string())
+    prefixes = [os.path.commonprefix([min(run), max(run)]) for run in runs]  # noqa: RUF071 - by character, on purpose
+    return pa.array(prefixes, pa.string())
 
 
 # ---- what changes ----------------------------------------------------------------------------------------------------
@@ -125,13 +126,16 @@ def find_changes(values: pa.Array) -> Mask:
     """For each value but the first, whether it is another than the one before it."""
     if pa.types.is_list(values.type):
         return _find_list_changes(values)
+    if is_text(values.type):
+        codes = code_text(values)
+        return np.asarray(codes[1:] != codes[:-1])
     numbers, is_valid = to_numbers(values)
-    return (numbers[1:] != numbers[:-1]) | (is_valid[1:] != is_valid[:-1])
+    return np.asarray((numbers[1:] != numbers[:-1]) | (is_valid[1:] != is_valid[:-1]))
 
 
 def to_numbers(values: pa.Array) -> tuple[npt.NDArray[Any], Mask]:
     """Numbers that are equal where the values are, and which values are there; those that are not are all 0."""
-    if pa.types.is_string(values.type) or pa.types.is_dictionary(values.type):
+    if is_text(values.type):
         numbers = code_text(values)
         return numbers, numbers >= 0
     is_valid = values.is_valid().to_numpy(zero_copy_only=False)
@@ -140,17 +144,27 @@ def to_numbers(values: pa.Array) -> tuple[npt.NDArray[Any], Mask]:
     return values.fill_null(0).to_numpy(zero_copy_only=False), is_valid
 
 
-def code_text(values: pa.Array) -> npt.NDArray[np.int64]:
-    """A number for each different text, -1 for none; a dictionary that a file brings may hold a text twice."""
+def is_text(kind: pa.DataType) -> bool:
+    """Whether this is text, dictionary-encoded or not."""
+    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
+
+
+def code_text(values: pa.Array) -> npt.NDArray[np.integer[Any]]:
+    """A number for each different text, -1 for none; a dictionary that a file brings may hold a text twice, or null."""
     if not pa.types.is_dictionary(values.type):
-        values = values.dictionary_encode()
+        return _indices(values.dictionary_encode())
+    distinct = values.dictionary.dictionary_encode()
+    if len(distinct.dictionary) == len(values.dictionary):
         return _indices(values)
-    distinct = np.append(_indices(values.dictionary.dictionary_encode()), -1)
-    return distinct[_indices(values)]
+    return np.asarray(np.append(_indices(distinct), -1)[_indices(values)])
 
 
-def _indices(values: pa.DictionaryArray) -> npt.NDArray[np.int64]:
-    return values.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+def _indices(values: pa.DictionaryArray) -> npt.NDArray[np.integer[Any]]:
+    indices = values.indices
+    if indices.null_count:
+        indices = indices.cast(pa.int32()).fill_null(-1)
+    found: npt.NDArray[np.integer[Any]] = indices.to_numpy(zero_copy_only=False)
+    return found
 
 
 def _differ_below(items: npt.NDArray[Any], size: int) -> Mask:
@@ -168,7 +182,7 @@ def _find_list_changes(values: pa.ListArray) -> Mask:
     if (size := lengths[0] if len(lengths) else 0) > 0 and (lengths == size).all():
         shape = slice(offsets[0], offsets[-1])
         return _differ_below(items[shape], size) | _differ_below(has_item[shape], size)
-    changed = lengths[1:] != lengths[:-1]
+    changed: Mask = lengths[1:] != lengths[:-1]
     pairs = np.flatnonzero(~changed & (lengths[1:] > 0))
     if len(pairs):
         sizes = lengths[pairs]

@@ -32,6 +32,30 @@ FARTHEST = 1e6  # mm: a coordinate beyond is no place in a patient
 
 
 @dataclass(frozen=True, slots=True)
+class Gaps:
+    """Between neighbouring positions of a series, one value per series.
+
+    Attributes:
+        spacing: NaN for fewer than two positions, and where gaps are no multiples of it.
+        lowest, highest: NaN for fewer than two positions.
+        missing: slices that are missing in gaps that are multiples of the spacing.
+        is_irregular: gaps are no multiples of the commonest one.
+    """
+
+    spacing: Floats
+    lowest: Floats
+    highest: Floats
+    missing: Integers
+    is_irregular: Mask
+
+    @classmethod
+    def none(cls, series: int) -> Gaps:
+        """Of series without any."""
+        nothing = (np.full(series, np.nan) for _ in range(3))
+        return cls(*nothing, missing=np.zeros(series, np.int64), is_irregular=np.zeros(series, bool))
+
+
+@dataclass(frozen=True, slots=True)
 class Stacks:
     """What was measured, one value per series; NaN or 0 where there is nothing to measure.
 
@@ -40,10 +64,7 @@ class Stacks:
         distances: along the normal, in mm, ascending, each position once.
         frames: at all positions together.
         frames_per_position: 0 where they have different numbers of frames.
-        spacing: between neighbours; NaN for fewer than two positions, and where gaps are no multiples of it.
-        lowest_gap, highest_gap: between neighbours.
-        missing: slices that are missing in gaps that are multiples of the spacing.
-        is_irregular: gaps are no multiples of the commonest one.
+        gaps: between them.
         is_shifted: positions lie beside each other in the plane ...
         is_sheared: ... by as much from each slice to the next.
     """
@@ -52,11 +73,7 @@ class Stacks:
     distances: Floats
     frames: Integers
     frames_per_position: Integers
-    spacing: Floats
-    lowest_gap: Floats
-    highest_gap: Floats
-    missing: Integers
-    is_irregular: Mask
+    gaps: Gaps
     is_shifted: Mask
     is_sheared: Mask
 
@@ -113,7 +130,7 @@ def measure_stacks(offsets: Integers, positions: Floats, orientation: Floats) ->
         frames_per_position=_count_frames(place, len(series), _to_offsets(count)),
         is_shifted=shifted,
         is_sheared=sheared,
-        **_measure_gaps(owner, distance[place], len(offsets) - 1),
+        gaps=_measure_gaps(owner, distance[place], len(offsets) - 1),
     )
 
 
@@ -137,35 +154,27 @@ def _count_frames(place: Integers, frames: int, offsets: Integers) -> Integers:
     return found
 
 
-def _measure_gaps(owner: Integers, distances: Floats, series: int) -> dict[str, npt.NDArray[np.generic]]:
+def _measure_gaps(owner: Integers, distances: Floats, series: int) -> Gaps:
     """Gaps against the commonest one, which the lower median is as long as most gaps are one spacing."""
+    found = Gaps.none(series)
     is_gap = owner[1:] == owner[:-1]
     gap, owner = np.diff(distances)[is_gap], owner[1:][is_gap]
     count = np.bincount(owner, minlength=series)
     has_any = np.flatnonzero(count)
-    starts = _to_offsets(count)[has_any]
-    spacing, lowest, highest = (np.full(series, np.nan) for _ in range(3))
-    missing, is_irregular = np.zeros(series, np.int64), np.zeros(series, bool)
-    if len(has_any):
-        ascending = gap[np.lexsort((gap, owner))]
-        base = ascending[starts + (count[has_any] - 1) // 2]
-        lowest[has_any], highest[has_any] = ascending[starts], ascending[starts + count[has_any] - 1]
-        sizes = count[has_any]
-        steps = np.rint(gap / np.repeat(base, sizes))
-        own = np.add.reduceat(gap, starts) / np.add.reduceat(steps, starts)
-        allowed = np.repeat(own, sizes)
-        is_off = (steps < 1) | (np.abs(gap - steps * allowed) > SPACING_TOLERANCE * allowed)
-        bad = np.logical_or.reduceat(is_off, starts)
-        is_irregular[has_any] = bad
-        spacing[has_any] = np.where(bad, np.nan, own)
-        missing[has_any] = np.where(bad, 0, np.add.reduceat(steps, starts) - sizes)
-    return {
-        "spacing": spacing,
-        "lowest_gap": lowest,
-        "highest_gap": highest,
-        "missing": missing,
-        "is_irregular": is_irregular,
-    }
+    if not len(has_any):
+        return found
+    starts, sizes = _to_offsets(count)[has_any], count[has_any]
+    ascending = gap[np.lexsort((gap, owner))]
+    found.lowest[has_any], found.highest[has_any] = ascending[starts], ascending[starts + sizes - 1]
+    steps = np.rint(gap / np.repeat(ascending[starts + (sizes - 1) // 2], sizes))
+    spacing = np.add.reduceat(gap, starts) / np.add.reduceat(steps, starts)
+    expected = np.repeat(spacing, sizes)
+    is_off = (steps < 1) | (np.abs(gap - steps * expected) > SPACING_TOLERANCE * expected)
+    is_irregular = np.logical_or.reduceat(is_off, starts)
+    found.is_irregular[has_any] = is_irregular
+    found.spacing[has_any] = np.where(is_irregular, np.nan, spacing)
+    found.missing[has_any] = np.where(is_irregular, 0, np.add.reduceat(steps, starts) - sizes)
+    return found
 
 
 def _look_for_shifts(offsets: Integers, distance: Floats, across: Floats, down: Floats) -> tuple[Mask, Mask]:

@@ -51,9 +51,17 @@ _SPACING = ("spacing0", "spacing1")
 _COSINES = tuple(f"cosine{index}" for index in range(6))
 _MOST_FRAMES = 2**31 - 1  # IS, PS3.5 6.2
 
-SUMS = (
-    "instanceCount frame_count partial_count source_size located unlocated unframed localizers mosaics".split()
-)
+SUMS = [
+    "instanceCount",
+    "frame_count",
+    "partial_count",
+    "source_size",
+    "located",
+    "unlocated",
+    "unframed",
+    "localizers",
+    "mosaics",
+]
 TIMES = ("acquisition", "content", "series")
 
 RULES: Mapping[str, fold.Fold] = MappingProxyType(
@@ -126,9 +134,9 @@ def _count(rows: pa.Table) -> dict[str, pa.Array]:
 
 def count_frames(rows: pa.Table) -> npt.NDArray[np.int64]:
     """NumberOfFrames; an image without it has one, what is no image has none."""
-    told = fold.column(rows, "NumberOfFrames").fill_null(0).to_numpy(zero_copy_only=False)
+    told: npt.NDArray[np.int64] = fold.column(rows, "NumberOfFrames").fill_null(0).to_numpy(zero_copy_only=False)
     is_image = fold.column(rows, "Rows").is_valid().to_numpy(zero_copy_only=False)
-    return np.where(told > 0, np.minimum(told, _MOST_FRAMES), is_image.astype(np.int64))
+    return np.asarray(np.where(told > 0, np.minimum(told, _MOST_FRAMES), is_image.astype(np.int64)))
 
 
 def has_item(lists: pa.ListArray, item: str) -> Mask:

@@ -8,8 +8,9 @@ two studies is one row, with ``StudyInstanceUID`` among its conflicts; it counts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,9 @@ def roll_up(records: pa.Table, table: str, *, has_geometry: bool) -> pa.Table:
 def _attributes(found: pa.Table, table: str) -> dict[str, pa.Array]:
     """Each attribute, null where it differs, and the names of those that should not."""
     rows = np.arange(found.num_rows)
-    differs = {name: fold.column(found, fold.DIFFERS + name).to_numpy(zero_copy_only=False) for name in ATTRIBUTES[table]}
+    differs = {
+        name: fold.column(found, fold.DIFFERS + name).to_numpy(zero_copy_only=False) for name in ATTRIBUTES[table]
+    }
     columns = {name: fold.column(found, name).take(pa.array(rows, mask=differs[name])) for name in ATTRIBUTES[table]}
     return {**columns, "conflicts": name_flags({name: differs[name] for name in CONSTANT[table]}, found.num_rows)}
 
@@ -121,19 +124,14 @@ def _count_distinct(values: pa.Array, runs: Integers, count: int) -> pa.Array:
 def _list_distinct(values: pa.Array, runs: Integers, count: int) -> pa.ListArray:
     """The different texts of each run, in their order."""
     texts = sorted(values.unique().drop_null().to_pylist())
-    codes = pc.index_in(values, value_set=pa.array(texts, pa.string())).fill_null(-1).to_numpy().astype(np.int64)
+    codes = pc.index_in(values, value_set=pa.array(texts, pa.string())).fill_null(-1).to_numpy()
     pairs = _find_pairs(codes, runs)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(pairs[:, 0], minlength=count))])
     names = pa.array(texts, pa.string()).take(pa.array(pairs[:, 1]))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names)
 
 
-def _find_pairs(codes: Integers, runs: Integers) -> Integers:
+def _find_pairs(codes: npt.NDArray[np.integer[Any]], runs: Integers) -> Integers:
     """Which codes occur in which run, each once; -1 is none."""
     has_code = codes >= 0
     return np.unique(np.stack([runs[has_code], codes[has_code]], axis=1), axis=0)
-
-
-def is_key_in(rows: pa.Table, table: str, keys: pa.Array) -> Sequence[bool]:
-    """For each row of a table, whether its key is among these; null is one like the others."""
-    return pc.is_in(rows[KEYS[table]], value_set=keys)

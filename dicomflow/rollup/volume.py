@@ -20,10 +20,19 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 NameFlags = Callable[[Mapping[str, Mask], int], pa.ListArray]
 
-_COLUMNS = (
-    "obliquity_degrees slice_count slice_positions slice_spacing min_slice_spacing max_slice_spacing missing_slices "
-    "duplicate_positions frames_per_position regularly_spaced_3d_volume irregularities"
-).split()
+_COLUMNS = [
+    "obliquity_degrees",
+    "slice_count",
+    "slice_positions",
+    "slice_spacing",
+    "min_slice_spacing",
+    "max_slice_spacing",
+    "missing_slices",
+    "duplicate_positions",
+    "frames_per_position",
+    "regularly_spaced_3d_volume",
+    "irregularities",
+]
 
 
 def describe_volumes(found: pa.Table, name_flags: NameFlags, *, is_known: bool) -> dict[str, pa.Array]:
@@ -34,9 +43,14 @@ def describe_volumes(found: pa.Table, name_flags: NameFlags, *, is_known: bool) 
     orientation = _Orientation.of(found)
     flags = _flag_headers(found, orientation)
     flags["no_series"] = fold.column(found, "key:SeriesInstanceUID").is_null().to_numpy(zero_copy_only=False)
-    unmeasurable = (
-        "no_series no_geometry no_frame_positions invalid_orientation mixed_frame_of_reference mixed_orientation".split()
-    )
+    unmeasurable = [
+        "no_series",
+        "no_geometry",
+        "no_frame_positions",
+        "invalid_orientation",
+        "mixed_frame_of_reference",
+        "mixed_orientation",
+    ]
     can_measure = ~np.logical_or.reduce([flags[name] for name in unmeasurable])
     stacks = _measure(found, orientation.mean, can_measure)
     flags |= _flag_stacks(stacks, can_measure)
@@ -61,7 +75,7 @@ class _Orientation:
     def of(cls, found: pa.Table) -> _Orientation:
         lowest, highest = (_stack(found, [f"{end}_cosine{index}" for index in range(6)]) for end in ("min", "max"))
         varies = (highest - lowest > PARALLEL_TOLERANCE).any(axis=1)
-        return cls((lowest + highest) / 2, varies)
+        return cls((lowest + highest) / 2, np.asarray(varies))
 
 
 def _stack(found: pa.Table, names: list[str]) -> Floats:
@@ -108,8 +122,8 @@ def _flag_stacks(stacks: Stacks, can_measure: Mask) -> dict[str, Mask]:
     found = {
         "single_slice": stacks.count == 1,
         "duplicate_position": stacks.frames > stacks.count,
-        "missing_slice": stacks.missing > 0,
-        "irregular_spacing": stacks.is_irregular,
+        "missing_slice": stacks.gaps.missing > 0,
+        "irregular_spacing": stacks.gaps.is_irregular,
         "misaligned": stacks.is_shifted & ~stacks.is_sheared,
         "tilted_gantry": stacks.is_sheared,
     }
@@ -117,15 +131,15 @@ def _flag_stacks(stacks: Stacks, can_measure: Mask) -> dict[str, Mask]:
 
 
 def _describe_stacks(stacks: Stacks, can_measure: Mask) -> dict[str, pa.Array]:
-    is_counted = can_measure & ~stacks.is_irregular
+    is_counted = can_measure & ~stacks.gaps.is_irregular
     positions = pa.ListArray.from_arrays(pa.array(stacks.offsets, pa.int32()), pa.array(stacks.distances))
     return {
         "slice_count": _where(stacks.count, can_measure),
         "slice_positions": positions.take(pa.array(np.arange(len(can_measure)), mask=~can_measure)),
-        "slice_spacing": _where(stacks.spacing, ~np.isnan(stacks.spacing)),
-        "min_slice_spacing": _where(stacks.lowest_gap, ~np.isnan(stacks.lowest_gap)),
-        "max_slice_spacing": _where(stacks.highest_gap, ~np.isnan(stacks.highest_gap)),
-        "missing_slices": _where(stacks.missing, is_counted),
+        "slice_spacing": _where(stacks.gaps.spacing, ~np.isnan(stacks.gaps.spacing)),
+        "min_slice_spacing": _where(stacks.gaps.lowest, ~np.isnan(stacks.gaps.lowest)),
+        "max_slice_spacing": _where(stacks.gaps.highest, ~np.isnan(stacks.gaps.highest)),
+        "missing_slices": _where(stacks.gaps.missing, is_counted),
         "duplicate_positions": _where(stacks.frames - stacks.count, can_measure),
         "frames_per_position": _where(stacks.frames_per_position, stacks.frames_per_position > 0),
     }

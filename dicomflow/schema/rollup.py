@@ -66,11 +66,27 @@ CONSTANT: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """Table -> attribute that should be constant in a row's instances -> why.  Where it is not, ``conflicts`` names it."""
 
-DESCRIPTIVE = (
-    "SOPClassUID TransferSyntaxUID Rows Columns PixelSpacing ImageOrientationPatient SliceThickness KVP ConvolutionKernel "
-    "ContrastBolusAgent GantryDetectorTilt ReconstructionDiameter MagneticFieldStrength MRAcquisitionType ScanningSequence "
-    "SequenceName RepetitionTime EchoTime FlipAngle"
-).split()
+DESCRIPTIVE = [
+    "SOPClassUID",
+    "TransferSyntaxUID",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "KVP",
+    "ConvolutionKernel",
+    "ContrastBolusAgent",
+    "GantryDetectorTilt",
+    "ReconstructionDiameter",
+    "MagneticFieldStrength",
+    "MRAcquisitionType",
+    "ScanningSequence",
+    "SequenceName",
+    "RepetitionTime",
+    "EchoTime",
+    "FlipAngle",
+]
 """Of a series: the value if it is constant; that it is not is no conflict."""
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(

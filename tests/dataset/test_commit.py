@@ -127,7 +127,8 @@ def opened(layout: Layout) -> dict[str, Any]:
     """What ``open_dataset`` shows: all tables of one version."""
     dataset = open_dataset(layout.root)
     found = {
-        table: sorted(getattr(dataset, table).to_table([COLUMN[table]])[COLUMN[table]].to_pylist()) for table in BASE_TABLES
+        table: sorted(getattr(dataset, table).to_table([COLUMN[table]])[COLUMN[table]].to_pylist())
+        for table in BASE_TABLES
     }
     return {**found, "version": dataset.version}
 

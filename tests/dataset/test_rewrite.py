@@ -259,7 +259,8 @@ def test_parts_written_again_are_like_all_others(
 def test_description(apply: Apply, rewriter: Rewriter, layout: Layout, old: dict[str, list[Path]]) -> None:
     """Parts that stay are not read to be described, new ones are; a table that stays keeps its description."""
     known = {
-        table: {part.name: describe_part(part)._replace(digest="as known") for part in old[table]} for table in BASE_TABLES
+        table: {part.name: describe_part(part)._replace(digest="as known") for part in old[table]}
+        for table in BASE_TABLES
     }
     apply(edit(part_of(old, "files", "one"), "/a", None, None))
     coming = rewriter.describe(known)

@@ -163,9 +163,15 @@ def test_what_was_looked_at(original: Path) -> None:
     verification = dicomflow.verify_dataset(original)
     assert {path: path.stat().st_mtime_ns for path in original.rglob("*")} == before
     counts = {check.name: check.looked_at for check in verification.checks}
-    assert (counts["parts"], counts["digests"], counts["schema"]) == (5, 5, 5)
+    assert (counts["parts"], counts["digests"], counts["schema"]) == (8, 8, 8)
     assert (counts["ledger"], counts["key"], counts["rows"], counts["winners"]) == (47, 41, 43, 3)
-    assert counts["pages"] == 47 + 43 and counts["order"] == 43 and counts["lookup"] == 41 and counts["runs"] == 2
+    assert (
+        counts["pages"] == 47 + 43 + 3
+        and counts["order"] == 43 + 3
+        and counts["rollups"] == 3
+        and counts["lookup"] == 41
+        and counts["runs"] == 2
+    )
     assert verification.version == 2 and verification.to_dict()["whole"] is True and verification.remarks == ()
 
 
