@@ -51,8 +51,8 @@ class Gaps:
     @classmethod
     def none(cls, series: int) -> Gaps:
         """Of series without any."""
-        nothing = (np.full(series, np.nan) for _ in range(3))
-        return cls(*nothing, missing=np.zeros(series, np.int64), is_irregular=np.zeros(series, bool))
+        spacing, lowest, highest = (np.full(series, np.nan) for _ in range(3))
+        return cls(spacing, lowest, highest, np.zeros(series, np.int64), np.zeros(series, bool))
 
 
 @dataclass(frozen=True, slots=True)
