@@ -27,7 +27,7 @@ def compute(rows: list[dict[str, Any]], table: str) -> dict[Any, dict[str, Any]]
 def _describe(frame: pd.DataFrame, rows: list[dict[str, Any]], table: str) -> dict[str, Any]:
     differs = {name for name in ATTRIBUTES[table] if len(_distinct(row.get(name) for row in rows)) > 1}
     found: dict[str, Any] = {name: None if name in differs else rows[0].get(name) for name in ATTRIBUTES[table]}
-    folders = [os.path.dirname(uri) + "/" for uri in frame.source_uri]
+    folders = [os.path.join(os.path.dirname(uri), "") for uri in frame.source_uri]
     shared = os.path.commonprefix(folders)
     found |= {
         "conflicts": [name for name in CONSTANT[table] if name in differs],
