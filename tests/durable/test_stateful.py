@@ -21,7 +21,7 @@ from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.errors import DatasetError, DatasetLocked
 from tests.durable.disk import Crash, Disk, dying
-from tests.durable.model import Content, expect, read_with_duckdb, read_with_pandas, write
+from tests.durable.model import Content, expect, expect_series, read_series, read_with_duckdb, read_with_pandas, write
 
 NAMES = ["a", "b/c", "b/d", "e f", "g'[1]*"]
 QUIET = {
@@ -93,7 +93,7 @@ class Durable(RuleBasedStateMachine):
         assert summary.files == len(self.files) == summary.read + summary.unchanged + summary.resumed
         self._take_over()
 
-    @rule(step=st.integers(1, 60), power=st.booleans(), mode=st.sampled_from(["increment", "increment", "full"]))
+    @rule(step=st.integers(1, 100), power=st.booleans(), mode=st.sampled_from(["increment", "increment", "full"]))
     def die(self, step: int, power: bool, mode: str) -> None:
         """The process dies at some change of the disk, and perhaps the power fails."""
         self._expect_next()
@@ -113,7 +113,7 @@ class Durable(RuleBasedStateMachine):
         self._see_what_is_published()
 
     @precondition(lambda self: self.published is not None)
-    @rule(step=st.integers(0, 25))
+    @rule(step=st.integers(0, 50))
     def compact(self, step: int) -> None:
         """Rows do not change when parts are merged, or when that dies."""
         with dying(step), contextlib.suppress(Crash):
@@ -145,6 +145,7 @@ class Durable(RuleBasedStateMachine):
             return
         self._check(read_with_pandas(self.dest), "pandas")
         self._check(read_with_duckdb(self.dest), "DuckDB")
+        assert read_series(self.dest) == expect_series(self.published)
         dataset = dicomflow.open_dataset(self.dest)
         rows = dataset.to_arrow(["source_uri", "SOPInstanceUID"]).to_pydict()
         mine = dict(zip(rows["source_uri"], rows["SOPInstanceUID"], strict=True))
