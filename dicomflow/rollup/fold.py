@@ -46,22 +46,24 @@ def fold(records: pa.Table, starts: Starts, rules: Mapping[str, Fold], attribute
     columns: dict[str, pa.Array] = {}
     for name, rule in rules.items():
         columns[name] = rule(column(records, name), starts)
+    is_inside = np.ones(max(0, records.num_rows - 1), bool)  # of a run: not between two of them
+    is_inside[starts[1:] - 1] = False
     for name in attributes:
         values = column(records, name)
         columns[name] = keep_first(values, starts)
-        columns[DIFFERS + name] = pa.array(_differ(records, name, values, starts))
+        columns[DIFFERS + name] = pa.array(_differ(records, name, values, starts, is_inside))
     return pa.table(columns)
 
 
-def _differ(records: pa.Table, name: str, values: pa.Array, starts: Starts) -> Mask:
+def _differ(records: pa.Table, name: str, values: pa.Array, starts: Starts, is_inside: Mask) -> Mask:
     """For each run, whether a value is not that of the record before it, or was found to differ by an earlier fold."""
-    found = np.zeros(len(values), bool)
+    found = np.zeros(len(starts), bool)
     if values.null_count < len(values):
-        found[1:] = find_changes(values)
-        found[starts] = False
-    if DIFFERS + name in records.column_names:
-        found |= column(records, DIFFERS + name).to_numpy(zero_copy_only=False)
-    return np.logical_or.reduceat(found, starts) if len(starts) else found
+        changed = np.flatnonzero(find_changes(values) & is_inside)
+        found[np.searchsorted(starts, changed + 1, "right") - 1] = True
+    if DIFFERS + name in records.column_names and len(starts):
+        found |= np.logical_or.reduceat(column(records, DIFFERS + name).to_numpy(zero_copy_only=False), starts)
+    return found
 
 
 def column(records: pa.Table, name: str) -> pa.Array:
@@ -98,6 +100,8 @@ def _keep_extreme(values: pa.Array, starts: Starts, choose: np.ufunc, *, lowest:
     if not len(starts) or values.null_count == len(values):
         return pa.nulls(len(starts), values.type)
     numbers, is_valid = to_numbers(values)
+    if not values.null_count:
+        return pa.array(choose.reduceat(numbers, starts)).view(values.type)
     limits = np.finfo(numbers.dtype) if numbers.dtype.kind == "f" else np.iinfo(numbers.dtype)
     numbers = np.where(is_valid, numbers, limits.max if lowest else limits.min).astype(numbers.dtype)
     found = pa.array(choose.reduceat(numbers, starts), mask=~np.logical_or.reduceat(is_valid, starts))

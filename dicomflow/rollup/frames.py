@@ -59,7 +59,9 @@ def find_frames(count: Integers, columns: Mapping[str, pa.Array]) -> Frames:
     is_located = is_oriented & (has_position | has_all)
     single = is_located & (count <= 1)
     if not is_located.all():
-        lowest, highest = (np.where(is_located[:, None], one, np.nan) for one in (lowest, highest))
+        is_one = highest is lowest
+        lowest = np.where(is_located[:, None], lowest, np.nan)
+        highest = lowest if is_one else np.where(is_located[:, None], highest, np.nan)
     return Frames(
         positions=_join(position, single, many, bounds, has_all & is_located),
         lowest=lowest,

@@ -185,8 +185,9 @@ def _locate(rows: pa.Table) -> dict[str, pa.Array]:
     )
     limits = {}
     for index, name in enumerate(_COSINES):
-        limits[f"min_{name}"] = pa.array(frames.lowest[:, index], from_pandas=True)
-        limits[f"max_{name}"] = pa.array(frames.highest[:, index], from_pandas=True)
+        lowest = limits[f"min_{name}"] = pa.array(frames.lowest[:, index], from_pandas=True)
+        is_one = frames.highest is frames.lowest
+        limits[f"max_{name}"] = lowest if is_one else pa.array(frames.highest[:, index], from_pandas=True)
     spacing = to_vectors(fold.column(rows, "PixelSpacing"), 2)
     for index, name in enumerate(_SPACING):
         limits[f"min_{name}"] = limits[f"max_{name}"] = pa.array(spacing[:, index], from_pandas=True)
