@@ -134,6 +134,8 @@ def find_changes(values: pa.Array) -> Mask:
         codes = code_text(values)
         return np.asarray(codes[1:] != codes[:-1])
     numbers, is_valid = to_numbers(values)
+    if not values.null_count:
+        return np.asarray(numbers[1:] != numbers[:-1])
     return np.asarray((numbers[1:] != numbers[:-1]) | (is_valid[1:] != is_valid[:-1]))
 
 
@@ -142,9 +144,11 @@ def to_numbers(values: pa.Array) -> tuple[npt.NDArray[Any], Mask]:
     if is_text(values.type):
         numbers = code_text(values)
         return numbers, numbers >= 0
-    is_valid = values.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_temporal(values.type):
         values = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
+    if not values.null_count:
+        return values.to_numpy(zero_copy_only=False), np.ones(len(values), bool)
+    is_valid = values.is_valid().to_numpy(zero_copy_only=False)
     return values.fill_null(0).to_numpy(zero_copy_only=False), is_valid
 
 

@@ -73,15 +73,25 @@ def find_frames(count: Integers, columns: Mapping[str, pa.Array]) -> Frames:
 
 def to_vectors(lists: pa.ListArray, size: int) -> Floats:
     """Lists of ``size`` numbers as rows; NaN for any other list, and where a number is missing or beyond all reason."""
-    found = np.full((len(lists), size), np.nan)
     offsets = lists.offsets.to_numpy().astype(np.int64)
+    if not lists.null_count and (np.diff(offsets) == size).all():
+        vectors = lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]].reshape(-1, size)
+        if _is_near(vectors).all():
+            return vectors  # as nearly always
+    found = np.full((len(lists), size), np.nan)
     is_whole = lists.is_valid().to_numpy(zero_copy_only=False) & (np.diff(offsets) == size)
     if is_whole.any():
-        items = lists.values.to_numpy(zero_copy_only=False).astype(np.float64)
+        items = lists.values.to_numpy(zero_copy_only=False)
         vectors = items[offsets[:-1][is_whole][:, None] + np.arange(size)]
-        far = np.maximum.reduce([np.abs(vectors[:, index]) for index in range(size)])
-        vectors[~(far <= FARTHEST)] = np.nan  # NaN, too
+        is_far = ~_is_near(vectors)
+        vectors[is_far] = np.nan
         found[is_whole] = vectors
+    return found
+
+
+def _is_near(vectors: Floats) -> Mask:
+    """Numbers that can be places; NaN is none."""
+    found: Mask = np.logical_and.reduce([np.abs(one) <= FARTHEST for one in vectors.T])
     return found
 
 
