@@ -75,9 +75,9 @@ def to_vectors(lists: pa.ListArray, size: int) -> Floats:
     """Lists of ``size`` numbers as rows; NaN for any other list, and where a number is missing or beyond all reason."""
     offsets = lists.offsets.to_numpy().astype(np.int64)
     if not lists.null_count and (np.diff(offsets) == size).all():
-        vectors = lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]].reshape(-1, size)
-        if _is_near(vectors).all():
-            return vectors  # as nearly always
+        items: Floats = lists.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]]
+        if _is_near(items.reshape(-1, size)).all():
+            return items.reshape(-1, size)  # as nearly always
     found = np.full((len(lists), size), np.nan)
     is_whole = lists.is_valid().to_numpy(zero_copy_only=False) & (np.diff(offsets) == size)
     if is_whole.any():

@@ -22,9 +22,9 @@ from dicomflow.dataset.spill import Buckets
 from dicomflow.dataset.touched import Touched
 from dicomflow.errors import DatasetError
 from dicomflow.schema.rollup import KEYS, rollup_schema
+from tests.rollup.independent import compute
 
 from .archive import Archive, entry
-from tests.rollup.independent import compute
 
 Rollup = dict[Any, dict[str, Any]]
 
@@ -261,7 +261,9 @@ def test_touched_keys() -> None:
     """Each once, however many rows; a column that is not there is null."""
     touched = Touched()
     for number in range(3):
-        rows = pa.table({"SeriesInstanceUID": ["a", None, f"b{number}"], "PatientID": pa.array(["p"] * 3).dictionary_encode()})
+        rows = pa.table(
+            {"SeriesInstanceUID": ["a", None, f"b{number}"], "PatientID": pa.array(["p"] * 3).dictionary_encode()}
+        )
         touched.add(rows)
     assert touched.rows == 9 and set(touched.keys("series").to_pylist()) == {"a", None, "b0", "b1", "b2"}
     assert touched.keys("studies").to_pylist() == [None] and touched.keys("patients").to_pylist() == ["p"]

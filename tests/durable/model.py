@@ -34,7 +34,9 @@ class Content:
             return b"not a DICOM file, but long enough to look at: " + self.text.encode() * 8
         uid = b"" if self.fault == "keyless" else element(0x00080018, "UI", _even(self.uid, "\0"))
         head = element(0x00080005, "CS", b"ISO_IR 100") + uid + element(0x00080060, "CS", b"MR")
-        body = element(0x00100010, "PN", _even(self.text, " ")) + element(0x0020000E, "UI", _even(series_of(self.text), "\0"))
+        body = element(0x00100010, "PN", _even(self.text, " ")) + element(
+            0x0020000E, "UI", _even(series_of(self.text), "\0")
+        )
         end = element(0x00200013, "IS", b"1 ", length=400) if self.fault == "partial" else element(STOP, "OW", bytes(8))
         return file(head + body + end)
 

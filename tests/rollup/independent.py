@@ -28,21 +28,22 @@ def _describe(frame: pd.DataFrame, rows: list[dict[str, Any]], table: str) -> di
     differs = {name for name in ATTRIBUTES[table] if len(_distinct(row.get(name) for row in rows)) > 1}
     found: dict[str, Any] = {name: None if name in differs else rows[0].get(name) for name in ATTRIBUTES[table]}
     folders = [os.path.join(os.path.dirname(uri), "") for uri in frame.source_uri]
-    shared = os.path.commonprefix(folders)
     found |= {
         "conflicts": [name for name in CONSTANT[table] if name in differs],
         "instanceCount": len(frame),
         "partial_count": int((frame.status == "partial").sum()),
         "source_size": int(frame.source_size.sum()),
         "frame_count": sum(_frames(row) for row in rows),
-        "source_prefix": shared[: shared.rfind("/") + 1],
+        "source_prefix": os.path.join(os.path.commonpath(folders), ""),
     }
     if table == "series":
         found |= {"series_size_MB": round(found["source_size"] / 1e6, 2)}
         for name in ("Content", "Series"):
             found |= _limits(name.lower(), [_moment(row, f"{name}Date", f"{name}Time") for row in rows])
     if table != "patients":
-        acquired = [row.get("AcquisitionDateTime") or _moment(row, "AcquisitionDate", "AcquisitionTime") for row in rows]
+        acquired = [
+            row.get("AcquisitionDateTime") or _moment(row, "AcquisitionDate", "AcquisitionTime") for row in rows
+        ]
         found |= _limits("acquisition", acquired)
     if table != "series":
         modalities = sorted(_present(frame, "Modality"))

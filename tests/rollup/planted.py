@@ -45,7 +45,9 @@ def write_planted(folder: Path) -> None:
             _write(folder / name / f"{number}.dcm", dataset, name, number)
 
 
-def write_enhanced(folder: Path, name: str, positions: list[list[float]], orientations: list[list[float]] | None) -> None:
+def write_enhanced(
+    folder: Path, name: str, positions: list[list[float]], orientations: list[list[float]] | None
+) -> None:
     """One enhanced MR with a frame at each position; oriented all alike, or each on its own."""
     (file,) = make_series("enhanced-mr", instances=1)
     dataset = pydicom.dcmread(io.BytesIO(file.data))
@@ -90,30 +92,29 @@ def _plant(name: str) -> Iterator[Dataset]:
 
 
 def _spoil(dataset: Dataset, name: str, number: int) -> None:
-    """What is wrong, for the most part with the fourth slice alone."""
-    if name == "tilted_gantry":
-        dataset.ImageOrientationPatient = TILTED
-    if name == "localizer":
-        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    if name == "mosaic":
-        dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
-    if name == "no_geometry":
-        del dataset.ImagePositionPatient
-    if name == "invalid_orientation":
-        dataset.ImageOrientationPatient = [1, 0, 0, 1, 0, 0]
-    if name == "no_frame_positions":
-        dataset.NumberOfFrames = 8
-    if name == "partial_geometry" and number == 5:
-        dataset.ImagePositionPatient = None
-    if number == 3:
-        _SPOILED.get(name, lambda _: None)(dataset)
+    """What is wrong with all slices, or with one."""
+    for keyword, value in _ALL.get(name, {}).items():
+        setattr(dataset, keyword, value)
+    at, keyword, value = _ONE.get(name, (0, "", None))
+    if keyword and number == at:
+        setattr(dataset, keyword, value)
 
 
-_SPOILED = {
-    "irregular_spacing": lambda dataset: setattr(dataset, "ImagePositionPatient", [-100, -90, 8]),
-    "misaligned": lambda dataset: setattr(dataset, "ImagePositionPatient", [-99, -90, 7.5]),
-    "mixed_orientation": lambda dataset: setattr(dataset, "ImageOrientationPatient", SAGITTAL),
-    "mixed_size": lambda dataset: setattr(dataset, "Rows", 8),
-    "mixed_spacing": lambda dataset: setattr(dataset, "PixelSpacing", [0.5, 0.501]),
-    "mixed_frame_of_reference": lambda dataset: setattr(dataset, "FrameOfReferenceUID", "1.2.3"),
+_ALL: dict[str, dict[str, Any]] = {
+    "tilted_gantry": {"ImageOrientationPatient": TILTED},
+    "localizer": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+    "mosaic": {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]},
+    "no_geometry": {"ImagePositionPatient": None},
+    "invalid_orientation": {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
+    "no_frame_positions": {"NumberOfFrames": 8},
+}
+
+_ONE: dict[str, tuple[int, str, Any]] = {
+    "irregular_spacing": (3, "ImagePositionPatient", [-100, -90, 8]),
+    "misaligned": (3, "ImagePositionPatient", [-99, -90, 7.5]),
+    "mixed_orientation": (3, "ImageOrientationPatient", SAGITTAL),
+    "mixed_size": (3, "Rows", 8),
+    "mixed_spacing": (3, "PixelSpacing", [0.5, 0.501]),
+    "mixed_frame_of_reference": (3, "FrameOfReferenceUID", "1.2.3"),
+    "partial_geometry": (5, "ImagePositionPatient", None),
 }

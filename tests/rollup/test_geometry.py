@@ -112,7 +112,16 @@ def test_beside_each_other_at_one_height() -> None:
 def test_orientation() -> None:
     """Unit vectors at right angles, with the noise of six digits; the angle to the nearest axis."""
     orientations = np.array(
-        [AXIAL, OBLIQUE, TILTED, (0.999, 0, 0, 0, 1, 0), (1, 0, 0, 1, 0, 0), (2, 0, 0, 0, 0.5, 0), (0,) * 6, (math.nan,) * 6]
+        [
+            AXIAL,
+            OBLIQUE,
+            TILTED,
+            (0.999, 0, 0, 0, 1, 0),
+            (1, 0, 0, 1, 0, 0),
+            (2, 0, 0, 0, 0.5, 0),
+            (0,) * 6,
+            (math.nan,) * 6,
+        ]
     )
     assert geometry.is_orthonormal(orientations).tolist() == [True, True, True, True, False, False, False, False]
     assert geometry.measure_obliquity(orientations[:3]).tolist() == [0.0, 0.0, 16.26]
