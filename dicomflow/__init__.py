@@ -9,10 +9,11 @@ The map of the house (imports go downwards only)::
     worker       scan_task(): one task, where the data is
     batch        header values -> typed, sorted RecordBatch
     compute      the Dask bag, local or distributed
-    dataset/     layout, writing, commit, ledger, one row per SOP Instance UID
+    dataset/     layout, writing, commit, ledger, one row per SOP Instance UID, rollups in step
     header/      bytes -> values: element scan (compiled), charsets, values, pydicom fallback
     sources/     where files are
     plan         files -> ScanTasks
+    rollup/      rows of instances -> series, studies, patients; where slices lie
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests
     config, dictionary, log, summary, model, errors
