@@ -21,7 +21,7 @@ import pytest
 import dicomflow
 from dicomflow.dataset import storage, transaction
 from dicomflow.dataset.commit import redo
-from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.errors import CommitFailed, ComputeError, ConfigError, DatasetError, DatasetLocked, SourceError
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.synth import make_series, write_studies
@@ -58,8 +58,8 @@ def leftovers(dest: Path, *, stopped: bool = False) -> list[Path]:
     if stopped:
         kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fi]*")}
         kept |= {*(private / "staging").glob("*/*.parquet"), *(private / "staging").glob("*/.*.tmp")}
-    tables = {part for name in ("instances", "files", "conflicts") for part in (dest / name).glob("*.parquet")}
-    folders = {dest / name for name in ("instances", "files", "conflicts")}
+    tables = {part for name in TABLES for part in (dest / name).glob("*.parquet")}
+    folders = {dest / name for name in TABLES}
     return [path for path in dest.rglob("*") if path not in kept | tables | folders | {private}]
 
 
