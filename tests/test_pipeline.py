@@ -583,7 +583,7 @@ def test_crash_while_publishing(small: Path, tmp_path: Path, monkeypatch: pytest
         assert read_all(dest) == (new if ends[-1] else old) and seen == len(read_all(dest)["instances"])
         summary = extract(small, dest)
         assert read_all(dest) == new and leftovers(dest) == [] and summary.read == 0
-    assert ends == [False, *[True] * 4]  # the record, two tables, the description, the record of the run
+    assert ends == [False, *[True] * 7]  # the record, two tables and the rollups, the description, the record of the run
 
 
 def test_an_unfinished_publish_is_completed_first(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
