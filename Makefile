@@ -11,12 +11,13 @@ MANY ?= 100000
 RUNS ?= 2000000
 JOBS ?= 2
 KILLS ?= 200
+SEQUENCES ?= 200
 ROWS ?= 10000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
-BUILT_FROM := pyproject.toml dicomflow/header/intern.py $(wildcard dicomflow/header/scan*.p*)
+BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale metrics-check notebooks screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -53,11 +54,15 @@ instructions: $(VENV)/.installed ## scanner and interner in machine instructions
 fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)
 
-soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about a quarter of an hour)
+soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about half an hour)
 	$(BIN)/python -m tests.durable.soak --kills $(KILLS)
+	HYPOTHESIS_PROFILE=dev DURABLE_EXAMPLES=$(SEQUENCES) $(BIN)/python -m pytest -q -n auto tests/durable/test_stateful.py
 
 scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounded memory (ROWS=10000000; about twenty minutes)
 	$(BIN)/python -m tests.durable.scale --rows $(ROWS)
+
+metrics-check: $(VENV)/.test ## a real Prometheus scrapes a real run on a Dask cluster and answers each query of configs/ (needs: apt-get install prometheus)
+	$(BIN)/python -m tests.monitoring.check
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
@@ -68,7 +73,7 @@ screenshots: $(VENV)/.test ## pictures of the README, of a real run (needs: apt-
 
 clean: ## remove what this file made
 	rm -rf $(BUILD) build dist *.egg-info dicomflow-demo bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f dicomflow/header/*.so dicomflow/header/*.c
+	rm -f dicomflow/header/*.so dicomflow/header/*.c dicomflow/dataset/*.so dicomflow/dataset/*.c
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

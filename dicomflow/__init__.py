@@ -4,9 +4,11 @@ The map of the house (imports go downwards only)::
 
     cli          commands: parse, call one function, print
     pipeline     extract(): list, plan, run, publish
+    diff         diff_datasets(): what was added, removed, changed
     query        open_dataset(): Arrow, pandas, Dask, SQL, one row, the ledger
     status       dataset_status(): how a dataset is, what a re-run would do
     worker       scan_task(): one task, where the data is
+    sql/         DuckDB that sees a dataset and nothing else; ready-made queries
     batch        header values -> typed, sorted RecordBatch
     compute      the Dask bag, local or distributed
     dataset/     layout, writing, commit, ledger, one row per SOP Instance UID, rollups in step
@@ -16,12 +18,13 @@ The map of the house (imports go downwards only)::
     rollup/      rows of instances -> series, studies, patients; where slices lie
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests
+    watch        those who are told how a run goes; metrics, expose: its numbers, shown to Prometheus
     config, dictionary, log, summary, model, errors
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, add_columns, compact, dataset_status, read_headers, open_dataset, verify_dataset, write_studies, Dataset,
-    DatasetStatus, RunSummary, Config, load_config, DicomflowError
+    extract, add_columns, compact, dataset_status, diff_datasets, read_headers, open_dataset, verify_dataset, write_studies,
+    show_progress, Dataset, DatasetDiff, DatasetStatus, RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ from dicomflow.errors import DicomflowError
 if TYPE_CHECKING:
     from dicomflow.config import Config, load_config
     from dicomflow.dataset.verify import verify_dataset
+    from dicomflow.diff import DatasetDiff, diff_datasets
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
+    from dicomflow.report.progress import show_progress
     from dicomflow.status import DatasetStatus, dataset_status
     from dicomflow.summary import RunSummary
     from dicomflow.synth import write_studies
@@ -46,6 +51,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Config",
     "Dataset",
+    "DatasetDiff",
     "DatasetStatus",
     "DicomflowError",
     "RunSummary",
@@ -53,10 +59,12 @@ __all__ = [
     "add_columns",
     "compact",
     "dataset_status",
+    "diff_datasets",
     "extract",
     "load_config",
     "open_dataset",
     "read_headers",
+    "show_progress",
     "verify_dataset",
     "write_studies",
 ]
@@ -64,15 +72,18 @@ __all__ = [
 _HOMES = {
     "Config": "dicomflow.config",
     "Dataset": "dicomflow.query",
+    "DatasetDiff": "dicomflow.diff",
     "DatasetStatus": "dicomflow.status",
     "RunSummary": "dicomflow.summary",
     "add_columns": "dicomflow.pipeline",
     "compact": "dicomflow.pipeline",
     "dataset_status": "dicomflow.status",
+    "diff_datasets": "dicomflow.diff",
     "extract": "dicomflow.pipeline",
     "load_config": "dicomflow.config",
     "open_dataset": "dicomflow.query",
     "read_headers": "dicomflow.read",
+    "show_progress": "dicomflow.report.progress",
     "verify_dataset": "dicomflow.dataset.verify",
     "write_studies": "dicomflow.synth",
 }

@@ -37,6 +37,7 @@ COMMAND_LINE = "command line"
 SCHEDULERS = ("auto", "threads", "in-process", "processes")
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.%]{2,64}\]):(?P<port>[0-9]{1,5})")
+_INTERFACE = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.%]{2,64}")
 _SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})? ?[A-Za-z]{0,5}")  # ByteSize alone would read "1,5 MB" as 1 byte
 _BYTES = TypeAdapter(ByteSize)
 
@@ -62,6 +63,18 @@ def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
 def _check_file_name(value: Path) -> Path:
     if not value.name:
         raise ValueError("expected the name of a file")
+    return value
+
+
+def _check_interface(value: str) -> str:
+    if not _INTERFACE.fullmatch(value):
+        raise ValueError("expected the address of an interface, such as 127.0.0.1, ::1 or 0.0.0.0 for all")
+    return value
+
+
+def _check_metrics_file(value: Path) -> Path:
+    if value.suffix != ".prom" or not value.stem:
+        raise ValueError("expected a file name that ends in .prom: node_exporter reads no others")
     return value
 
 
@@ -160,6 +173,7 @@ class ComputeConfig(_Section):
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
         small_job_files: ``auto`` takes threads below this many files.
+        no_worker_seconds: so long a cluster may be without any worker before the run gives up.
     """
 
     scheduler: Annotated[str, AfterValidator(_check_scheduler)] = "auto"
@@ -169,6 +183,7 @@ class ComputeConfig(_Section):
     performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
     small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+    no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] = 120.0
 
 
 class HeaderConfig(_Section):
@@ -181,8 +196,8 @@ class HeaderConfig(_Section):
         max_elements: data elements of one header, those of sequence items included.
         max_depth: sequences inside sequences.
         max_inflated_bytes: what a deflated data set may inflate to, up to the stop tag.
-        max_seconds: how long a header may take to be read on, behind its first read; looked at whenever more of it is needed
-            (from the disk, or inflated). What was read by then is a partial row.
+        max_seconds: how long a header may take to be read. Looked at whenever more of it is needed (from the disk, or inflated):
+            what was read by then is a partial row. A file whose reading does not come back at all is left behind as failed.
         headers_only: the files were stripped of their pixels on purpose: an image is whole without them.
     """
 
@@ -202,6 +217,28 @@ class HeaderConfig(_Section):
         return self
 
 
+class RetryConfig(_Section):
+    """How often files are read whose storage failed in a way that may pass, and how long is waited before.
+
+    All files of a task that failed so are tried again together, after the others.
+
+    Attributes:
+        attempts: the first one included; 1 for never again.
+        base_seconds: before the second attempt; twice as long before each further one. Half of it is up to chance.
+        max_seconds: it never gets longer than this.
+    """
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    base_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1.0
+    max_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 30.0
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.base_seconds > self.max_seconds:
+            raise ValueError("base_seconds is greater than max_seconds")
+        return self
+
+
 class DatasetConfig(_Section):
     """How Parquet is written and kept.
 
@@ -218,7 +255,7 @@ class DatasetConfig(_Section):
     """
 
     compression_level: Annotated[int, Field(ge=1, le=22)] = 1
-    row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 131_072
+    row_group_rows: Annotated[int, Field(ge=1024, le=16_777_216)] = 49_152
     bloom_filter: bool = True
     part_bytes: Annotated[Size, Field(ge=MIB, le=4 * GIB)] = 128 * MIB
     compact_above: Annotated[int, Field(ge=2, le=1_000_000)] = 256
@@ -227,6 +264,22 @@ class DatasetConfig(_Section):
     ] = ()
     max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 4096
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
+
+
+class MetricsConfig(_Section):
+    """Metrics for Prometheus.
+
+    Attributes:
+        port: of this machine, where ``/metrics`` is served while the run goes on; 0 for any that is free, None for none.
+        address: of the interface to listen on; the metrics name no file and no patient, but whoever reaches the port reads them.
+        linger_seconds: how long the port stays open after the run, so that Prometheus comes by once more.
+        file: written when the run is over, for node_exporter's textfile collector; relative to the current directory.
+    """
+
+    port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
+    address: Annotated[str, AfterValidator(_check_interface)] = "127.0.0.1"
+    linger_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.0
+    file: Annotated[Path, Field(strict=False), AfterValidator(_check_metrics_file)] | None = None
 
 
 class Config(_Section):
@@ -242,7 +295,9 @@ class Config(_Section):
     plan: PlanConfig = PlanConfig()
     compute: ComputeConfig = ComputeConfig()
     header: HeaderConfig = HeaderConfig()
+    retry: RetryConfig = RetryConfig()
     dataset: DatasetConfig = DatasetConfig()
+    metrics: MetricsConfig = MetricsConfig()
     max_failed: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 

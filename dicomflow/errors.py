@@ -6,6 +6,7 @@ An exception means that the run (or the call) cannot go on:
     DicomflowError
     ├── ConfigError          a configuration or column profile is wrong; names file, key and nearest valid key
     ├── SourceError          a SOURCE given by the user does not exist or cannot be listed at all
+    │   └── StorageHangs     reads do not come back; a worker process can leave no more of them behind
     ├── DatasetError         DEST cannot be written, or is not what it should be
     │   ├── CommitFailed     nothing became visible; safe to run again
     │   ├── CommitStateUnknown   recorded, but not completed; the next run completes it
@@ -32,6 +33,10 @@ class ConfigError(DicomflowError):
 
 class SourceError(DicomflowError):
     """A source named by the user does not exist or cannot be listed."""
+
+
+class StorageHangs(SourceError):
+    """Too many reads of a process do not come back: nothing that is on this storage can be read now."""
 
 
 class DatasetError(DicomflowError):
@@ -92,14 +97,15 @@ class Code(StrEnum):
     LIMIT_ELEMENTS = "limit_elements"  # more data elements than header.max_elements
     LIMIT_DEPTH = "limit_depth"  # sequences nested deeper than header.max_depth
     LIMIT_INFLATED_BYTES = "limit_inflated_bytes"  # a deflated data set that grows beyond header.max_inflated_bytes
-    TIMEOUT = "timeout"  # reading on took longer than header.max_seconds
+    TIMEOUT = "timeout"  # reading took longer than header.max_seconds; failed where a read did not come back at all
     INFLATE_ERROR = "inflate_error"  # the deflated data set is damaged
     # failed
     MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"  # neither in the data set nor in the file meta information
     UNREADABLE_HEADER = "unreadable_header"  # neither reader can make sense of it
     PERMISSION_DENIED = "permission_denied"  # the operating system does not let us read it
     NOT_FOUND = "not_found"  # listed, but gone when it was opened; or a dangling link
-    IO_ERROR = "io_error"  # reading it failed; the message is the operating system's
+    IO_ERROR = "io_error"  # reading it failed, however often it was tried; the message is the operating system's
+    WORKER_KILLED = "worker_killed"  # every worker that read it died, the last ones while they read nothing else
     NAME_TOO_LONG = "name_too_long"  # longer than the operating system takes
     # not_dicom
     EMPTY_FILE = "empty_file"  # no bytes at all

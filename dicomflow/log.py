@@ -3,29 +3,57 @@
 In: a stage's name, the ids of the run.  Out: loggers whose lines carry ``timestamp, level, service, run_id, trace_id,
 task_id, stage, event``.  Knows nothing of DICOM, and keeps what exceptions say out of the log: the text of a stranger's
 exception may quote a patient's value, so only its type and place are written.
+
+A run's tasks may be in other processes, on other machines.  The driver sends a ``LogContext`` along with the job; a task works
+inside ``joined(context)``, so that its lines carry the ids of the run, in the form and from the level that the driver shows.
+Warnings and worse go to the driver where ``relay`` takes them there: above its progress bar, and once.
 """
 
 from __future__ import annotations
 
-import logging
 import os
+import socket
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from dicomflow.errors import ConfigError, DicomflowError
+from dicomflow.errors import ConfigError
+from dicomflow.loglines import BOUND, make_settings
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
-
-_BOUND: ContextVar[Mapping[str, str]] = ContextVar("dicomflow_log_fields", default={})  # noqa: B039 (never changed)
+    from structlog.typing import FilteringBoundLogger
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-SERVICE = "dicomflow"
-MAX_CAUSES = 8
+MAX_RELAYED = 1 << 14
+"""Characters of a line that another process sent."""
+
+Relay = Callable[[str], None]
+"""Takes a line to the driver of the run."""
+
+_RELAY: ContextVar[Relay | None] = ContextVar("dicomflow_log_relay", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogContext:
+    """What a process needs to log as another one does: a few words that travel with a job.
+
+    Attributes:
+        run_id: of the run.
+        trace_id: the same on all lines of a run, wherever they are written; 32 hex digits.
+        json: JSON lines, not lines for people.
+        level: the least level that is shown; None where nobody configured anything, and only warnings are.
+        process: where it comes from: host and process id.
+    """
+
+    run_id: str
+    trace_id: str
+    json: bool = False
+    level: str | None = None
+    process: str = ""
 
 
 def configure_logging(*, json: bool, level: str) -> None:
@@ -43,10 +71,7 @@ def configure_logging(*, json: bool, level: str) -> None:
     """
     if level not in LEVELS:
         raise ConfigError(f"log level {level[:64]!r}: expected one of {', '.join(LEVELS)}")
-    import structlog
-
-    factory = structlog.WriteLoggerFactory(file=sys.stderr)
-    structlog.configure(logger_factory=factory, cache_logger_on_first_use=False, **_settings(json, level))
+    _configure(json, level, colors=_stderr_has_colors())
 
 
 def get_logger(stage: str) -> FilteringBoundLogger:
@@ -59,17 +84,57 @@ def get_logger(stage: str) -> FilteringBoundLogger:
 
 def bind_run(run_id: str, trace_id: str) -> None:
     """Put the ids of the run on every later line of this context (thread, asyncio task)."""
-    _BOUND.set({**_BOUND.get(), "run_id": run_id, "trace_id": trace_id})
+    BOUND.set({**BOUND.get(), "run_id": run_id, "trace_id": trace_id})
+
+
+def log_context() -> LogContext:
+    """What tasks of this run need to log as this process does, wherever they are."""
+    bound, ours = BOUND.get(), _configured()
+    return LogContext(
+        run_id=bound.get("run_id", ""),
+        trace_id=bound.get("trace_id", ""),
+        json=ours.json if ours else False,
+        level=ours.level if ours else None,
+        process=_this_process(),
+    )
+
+
+@contextmanager
+def joined(context: LogContext, relay: Relay | None = None) -> Iterator[None]:
+    """Log as the process does that the context comes from, inside a ``with`` block.
+
+    A process that has no configuration of its own gets that of the context; that of a program which uses structlog stays.
+
+    Args:
+        context: from ``log_context``.
+        relay: takes warnings and worse to that process, which gives them to ``write_relayed``; not used within that process.
+    """
+    abroad = context.process != _this_process()
+    if abroad and context.level is not None:
+        _adopt(context.json, context.level)
+    bound = BOUND.set({**BOUND.get(), "run_id": context.run_id, "trace_id": context.trace_id})
+    relayed = _RELAY.set(relay if abroad else None)
+    try:
+        yield
+    finally:
+        _RELAY.reset(relayed)
+        BOUND.reset(bound)
+
+
+def write_relayed(line: str) -> None:
+    """Write a line that another process logged: one line, and nothing in it that a terminal acts on."""
+    line = line[:MAX_RELAYED]
+    _write(line if line.isprintable() else line.encode("unicode_escape").decode("ascii"))
 
 
 @contextmanager
 def bound_task(task_id: str) -> Iterator[None]:
     """Put the id of a task on every line inside a ``with`` block."""
-    token = _BOUND.set({**_BOUND.get(), "task_id": task_id})
+    token = BOUND.set({**BOUND.get(), "task_id": task_id})
     try:
         yield
     finally:
-        _BOUND.reset(token)
+        BOUND.reset(token)
 
 
 class _StageLogger:
@@ -87,7 +152,8 @@ class _StageLogger:
 
         if structlog.is_configured():
             return getattr(structlog.get_logger(stage=self._stage), name)
-        quiet = structlog.wrap_logger(structlog.WriteLogger(sys.stderr), **_settings(False, "warning"))
+        colors = _RELAY.get() is None and _stderr_has_colors()
+        quiet = structlog.wrap_logger(_Sink(), **make_settings(False, "warning", colors=colors))
         return getattr(quiet.bind(stage=self._stage), name)
 
     def __reduce__(self) -> tuple[type[_StageLogger], tuple[str]]:
@@ -98,68 +164,81 @@ def _ignore(_event: str, **_fields: object) -> None:
     """A line below the level that is shown."""
 
 
-def _settings(json: bool, level: str) -> dict[str, Any]:
+class _Sink:
+    """Where finished lines go: standard error as it is at that moment, since a progress bar puts its own in its place."""
+
+    __slots__ = ()
+
+    def info(self, line: str) -> None:
+        """Stays in this process."""
+        _write(line)
+
+    def warning(self, line: str) -> None:
+        """Goes to the driver of the run, if there is a way."""
+        relay = _RELAY.get()
+        if relay is None:
+            return _write(line)
+        try:
+            relay(line)
+        except Exception:  # noqa: BLE001  whatever is wrong with the way, the line must not be lost
+            _write(line)
+
+    debug = info
+    error = critical = exception = fatal = warn = warning
+
+
+class _Factory:
+    """Makes sinks for structlog, and remembers how it was asked to."""
+
+    def __init__(self, json: bool, level: str) -> None:
+        self.json = json
+        self.level = level
+
+    def __call__(self, *_: object) -> _Sink:
+        return _Sink()
+
+
+_WRITING = threading.Lock()
+
+
+def _write(line: str) -> None:
+    stream = sys.stderr
+    if stream is not None:
+        with _WRITING:
+            stream.write(f"{line}\n")
+            stream.flush()
+
+
+def _configured() -> _Factory | None:
+    """How ``configure_logging`` was called last; None where it was not, or somebody else has been there since."""
+    if "structlog" not in sys.modules:
+        return None
     import structlog
 
-    shown = logging.getLevelNamesMapping()[level.upper()]
-    settings: dict[str, Any] = {
-        "processors": _processors(json),
-        "wrapper_class": structlog.make_filtering_bound_logger(shown),
-        "context_class": dict,
-    }
-    return settings
+    factory = structlog.get_config()["logger_factory"]
+    return factory if isinstance(factory, _Factory) else None
 
 
-def _processors(json: bool) -> list[Processor]:
+def _adopt(json: bool, level: str) -> None:
     import structlog
 
-    renderer: list[Processor] = [structlog.processors.JSONRenderer()] if json else [_escape_text, _console_renderer()]
-    return [
-        _add_bound_fields,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        _add_service,
-        _describe_exception,
-        *renderer,
-    ]
+    ours = _configured()
+    if ours is None and structlog.is_configured():
+        return
+    if ours is None or (ours.json, ours.level) != (json, level):
+        _configure(json, level, colors=False)  # the lines may be relayed to who knows where
 
 
-def _add_bound_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for key, value in _BOUND.get().items():
-        event.setdefault(key, value)
-    return event
-
-
-def _add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event["service"] = SERVICE
-    return event
-
-
-def _describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """``exc_info`` -> ``exception``: types and frames; the text only where dicomflow itself wrote it."""
-    given = event.pop("exc_info", None)
-    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
-    causes: list[str] = []
-    while error is not None and len(causes) < MAX_CAUSES:
-        said = f": {error}" if isinstance(error, DicomflowError) else ""
-        frames = "".join(traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__)).format())
-        causes.append(f"{type(error).__name__}{said}\n{frames}".rstrip())
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if causes:
-        event["exception"] = "\nbecause of ".join(causes)
-    return event
-
-
-def _escape_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """File names are hostile text too: no control character reaches a terminal."""
-    for key, value in event.items():
-        if isinstance(value, str) and key != "exception" and not value.isprintable():
-            event[key] = value.encode("unicode_escape").decode("ascii")
-    return event
-
-
-def _console_renderer() -> Processor:
+def _configure(json: bool, level: str, *, colors: bool) -> None:
     import structlog
 
-    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    return structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    settings = make_settings(json, level, colors=colors)
+    structlog.configure(logger_factory=_Factory(json, level), cache_logger_on_first_use=False, **settings)
+
+
+def _stderr_has_colors() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

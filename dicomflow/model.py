@@ -1,6 +1,6 @@
 """The nouns that travel between the stages: the data-flow diagram as types.
 
-    list_files -> SourceFile rows -> plan_tasks -> ScanTask -> scan_task -> ScanResult (with DataFiles) -> publish
+    list_files -> SourceFile rows -> group_files -> ScanTask -> scan_task -> ScanResult (with DataFiles) -> publish
 
 In: nothing.  Out: frozen dataclasses.  Knows no I/O, no DICOM parsing, no Dask.
 """
@@ -79,13 +79,26 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanTask:
-    """The unit of work: one partition of the Dask bag.
+    """The unit of work, one partition of the Dask bag: a slice of a part of the plan.
 
-    ``files`` has ``SOURCE_FILE_SCHEMA``; ``task_id`` is a hash of the files and of the schema.
+    Attributes:
+        task_id: hash of the files and of what else a result depends on.
+        plan: path of a Parquet file with ``SOURCE_FILE_SCHEMA``, in staging.
+        start: the first of its rows that is to be read.
+        stop: the row behind the last.
+        span: the SOURCE that the files are of, or the first of them is: what Dask groups its metrics by.
     """
 
     task_id: str
-    files: pa.Table
+    plan: str
+    start: int
+    stop: int
+    span: str = ""
+
+    @property
+    def files(self) -> int:
+        """Number of files."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +113,27 @@ class ScanResult:
     file_bytes: int = 0
     fallback_files: int = 0
     issues: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds: read+scan, decode, write
+    seconds: dict[str, float] = field(default_factory=dict)  # stage -> seconds, which add up to the task's time
     peak_rss: int = 0  # bytes, of the process that ran the task
+    retries: int = 0  # reads that were tried again
+    latency: tuple[
+        int, ...
+    ] = ()  # files by the time that reading one took: one count per bucket of ``LATENCY_BUCKETS``, and
+    # one for those beyond the last
+
+
+LATENCY_BUCKETS = (25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 0.1, 0.5, 2.5, 10.0)
+"""Upper bounds in seconds: from a header in the page cache to a storage that hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDone:
+    """What a worker says of a task that is under way, each time that a batch of its files is done; adds up to the ScanResult."""
+
+    task_id: str
+    files: int
+    failed: int = 0
+    header_bytes: int = 0
+    file_bytes: int = 0
+    retries: int = 0
+    worker: str = ""  # the name that the cluster gives it; filled in by ``compute``

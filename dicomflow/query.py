@@ -1,31 +1,31 @@
 """Open a dataset and ask it: Arrow, pandas, SQL.
 
 In: DEST.  Out: a ``Dataset``.  Reads only what is published; knows nothing of how it came to be.
-One of the doors to DuckDB, which here sees the dataset's folder and nothing else.
+SQL runs in a ``Sandbox`` that sees the dataset's parts and nothing else.
 """
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.changes import below
-from dicomflow.dataset.layout import TABLES, Layout
-from dicomflow.dataset.lookup import find_row
+from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.lookup import RowFinder
 from dicomflow.dataset.parts import explained, read_schema
 from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot
 from dicomflow.errors import Code, DatasetError, Status
+from dicomflow.sql.sandbox import Answer, Limits, Sandbox
 from dicomflow.uri import path_from_source
 
 if TYPE_CHECKING:
@@ -34,17 +34,6 @@ if TYPE_CHECKING:
     from dicomflow.compute import DaskFrame
 
 Filters: TypeAlias = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
-
-_READING = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # several in one: PIVOT
-
-_ABOUT_THE_QUERY = (
-    duckdb.ParserException,
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.SyntaxException,
-    duckdb.PermissionException,
-)
-"""Errors whose text speaks of the query alone, never of the data."""
 
 _NOT_OK = tuple(status for status in Status if status is not Status.OK)
 
@@ -163,8 +152,7 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
-        rows: list[dict[str, Any]] = find_row(self._parts["instances"], self.schema, uid).to_pylist()
-        return rows[0] if rows else None
+        return self._rows_by_key.find(uid)
 
     def get_files(self, uid: str) -> list[dict[str, Any]]:
         """Ledger rows of all files with this SOP Instance UID: that of the row, duplicates, conflicts, and removed ones.
@@ -227,49 +215,47 @@ class Dataset:
             query: one statement that reads: SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE ...
 
         Raises:
-            DatasetError: it does not read only, or DuckDB refuses it; the message is DuckDB's.
+            DatasetError: it does not read only, or DuckDB refuses it.
         """
-        try:
-            with duckdb.connect() as connection:
-                self._make_views(connection)
-                _check_reads_only(connection, query)
-                result: pa.Table = connection.sql(query).to_arrow_table()
-                return result
-        except _ABOUT_THE_QUERY as error:
-            raise DatasetError(f"the query failed: {error}") from None
-        except duckdb.Error as error:  # its text may quote a value
-            raise DatasetError(f"the query failed: {type(error).__name__}") from None
+        with self.ask(query) as answer:
+            return answer.to_table()
+
+    @contextlib.contextmanager
+    def ask(self, query: str, limits: Limits | None = None) -> Iterator[Answer]:
+        """As ``sql``, for answers of any size: batch by batch, in bounded memory.
+
+        Raises:
+            DatasetError: as of ``sql``, also while batches are read.
+
+        >>> with dataset.ask("select SOPInstanceUID from instances") as answer:       # doctest: +SKIP
+        ...     for batch in answer.batches():
+        ...         print(batch.num_rows)
+        """
+        with self.open_sandbox(limits) as sandbox:
+            yield sandbox.ask(query)
+
+    def parts(self, table: str) -> list[Path]:
+        """Files of a table; none if this dataset has no such table."""
+        return list(self._parts.get(table, ()))
+
+    def open_sandbox(self, limits: Limits | None = None) -> Sandbox:
+        """DuckDB with a view for each table of this version, for several questions in one ``with`` block."""
+        views = {name: parts for name, parts in self._parts.items() if parts}
+        return Sandbox(views, self.root, limits)
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, version={self.version}, profile={self.snapshot.profile!r})"
+
+    @cached_property
+    def _rows_by_key(self) -> RowFinder:
+        parts = self._parts["instances"]
+        return RowFinder(parts, read_schema(parts[0]))
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]
         if not parts:
             raise DatasetError(f"{self.root}: has no {name} yet; the next `dicomflow extract` makes them")
         return pads.dataset([str(part) for part in parts], format="parquet", schema=read_schema(parts[0]))
-
-    def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Name the parts one by one, with what DuckDB takes for patterns escaped, and allow nothing but them."""
-        parts = {name: [str(part) for part in self._parts[name]] for name in TABLES if self._parts[name]}
-        for name, own in parts.items():
-            found = f"read_parquet({_quote_all(map(glob.escape, own))}, hive_partitioning = false)"
-            connection.execute(f"create view {name} as from {found}")
-        allowed = {name for own in parts.values() for path in own for name in (path, glob.escape(path))}
-        connection.execute(f"set allowed_paths = {_quote_all(sorted(allowed))}")
-        for setting in (
-            "enable_external_access = false",
-            "python_enable_replacements = false",
-            "lock_configuration = true",
-        ):
-            connection.execute(f"set {setting}")
-
-
-def _check_reads_only(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """DuckDB may write where it may read, so COPY, EXPORT and the like must not come through."""
-    statements = connection.extract_statements(query)
-    if len(statements) != 1 or statements[0].type not in _READING:
-        raise DatasetError("a dataset is only read: give one query, such as SELECT ... FROM instances")
 
 
 def _read_piece(
@@ -286,10 +272,6 @@ def _to_frame(table: pa.Table) -> pd.DataFrame:
     nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
     frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return frame
-
-
-def _quote_all(texts: Iterable[str]) -> str:
-    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
 
 
 def _to_expression(filters: Filters) -> pc.Expression:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from dicomflow.config import SourcesConfig
 from dicomflow.dataset.changes import Changes, Mode, compare, place_of
 from dicomflow.dataset.known import check_sources, count_outcomes, read_known
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import TABLES, Layout, list_parts, partition_of
 from dicomflow.dataset.lock import Owner, find_owner
 from dicomflow.dataset.parts import count_rows
 from dicomflow.dataset.published import find_published
@@ -28,9 +28,8 @@ from dicomflow.errors import DatasetError, SourceError, Status
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.sources import list_files
 from dicomflow.summary import Totals
-
-Progress = Callable[[str, Totals], None]
-"""Called with the stage and the totals so far."""
+from dicomflow.uri import uri_from_path
+from dicomflow.watch import Progress
 
 NEWEST_RUNS = 10
 
@@ -99,6 +98,9 @@ class DatasetStatus:
     Attributes:
         version: 0 where no run has published yet; profile and what else is published are empty then.
         dicomflow: version of dicomflow that published it.
+        sources: their uris: where a name is not UTF-8, a ``file:`` URI, which ``extract`` takes, too.
+        partition_by: what parts of ``instances`` are split by.
+        partitions: how many folders that gives.
         outcomes: (status, code or None, files), most files first; removed files left out.
         removed: files that are gone, and kept in the ledger.
         runs: the newest first.
@@ -112,6 +114,8 @@ class DatasetStatus:
     profile: str | None
     dicomflow: str | None
     sources: tuple[str, ...]
+    partition_by: tuple[str, ...]
+    partitions: int
     tables: tuple[TableStatus, ...]
     outcomes: tuple[tuple[str, str | None, int], ...]
     removed: int
@@ -159,7 +163,9 @@ def dataset_status(
         version=snapshot.version if snapshot else 0,
         profile=snapshot.profile if snapshot else None,
         dicomflow=snapshot.dicomflow if snapshot else None,
-        sources=tuple(snapshot.sources) if snapshot else (),
+        sources=tuple(map(uri_from_path, snapshot.sources)) if snapshot else (),
+        partition_by=tuple(snapshot.partition_by) if snapshot else (),
+        partitions=_count_partitions(snapshot) if snapshot else 0,
         tables=_measure_tables(snapshot) if snapshot else (),
         outcomes=outcomes,
         removed=removed,
@@ -187,6 +193,10 @@ def _measure_tables(snapshot: Snapshot) -> tuple[TableStatus, ...]:
         )
         for name in TABLES
     )
+
+
+def _count_partitions(snapshot: Snapshot) -> int:
+    return len({partition_of(name) for name in snapshot.tables.get("instances", {})} - {""})
 
 
 def _count_files(ledger: Sequence[Path]) -> tuple[tuple[tuple[str, str | None, int], ...], int]:
@@ -231,7 +241,11 @@ def _compare(
     now = int(datetime.now(UTC).timestamp() * 1_000_000)
     known = read_known(ledger)
     present = [source for source in snapshot.sources if os.path.lexists(source)]
-    problems = {source: f"{source}: is not there any more" for source in snapshot.sources if source not in present}
+    problems = {
+        source: f"{uri_from_path(source)}: is not there any more"
+        for source in snapshot.sources
+        if source not in present
+    }
     try:
         listed = _list_files(present, layout, config or SourcesConfig(), progress)
     except SourceError as error:  # it went away just now

@@ -16,7 +16,10 @@ from dicomflow.model import ScanResult
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the results so far; ``counts`` is by (status, code)."""
+    """Sums over the results so far; ``counts`` is by (status, code).
+
+    ``is_listing``: ``to_read`` is not the last word.  ``dashboard`` and ``metrics`` are addresses.
+    """
 
     listed: int = 0
     to_read: int = 0
@@ -29,8 +32,12 @@ class Totals:
     file_bytes: int = 0
     fallback_files: int = 0
     issues: int = 0
+    retries: int = 0
     peak_rss: int = 0
+    in_flight: int = 0  # tasks
+    is_listing: bool = False  # whether more files may come
     dashboard: str | None = None
+    metrics: str | None = None
     counts: dict[tuple[str, str | None], int] = field(default_factory=dict)
     task_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -42,6 +49,7 @@ class Totals:
         self.file_bytes += result.file_bytes
         self.fallback_files += result.fallback_files
         self.issues += result.issues
+        self.retries += result.retries
         self.peak_rss = max(self.peak_rss, result.peak_rss)
         self.counts = dict(Counter(self.counts) + Counter(result.counts))
         for stage, seconds in result.seconds.items():
@@ -63,7 +71,7 @@ class RunSummary:
         outcomes: (status, code or None, files), most files first.
         seconds: wall time of the whole run.
         stages: wall seconds of list, plan, scan (cluster included), tasks, publish.
-        task_seconds: seconds inside tasks, over all workers: read, decode, write.
+        task_seconds: seconds inside tasks, over all workers: read, inflate, scan, decode, write, wait, other.
         files_per_second: files read per second of the ``tasks`` stage.
         fallback_files: headers that pydicom read.
         peak_worker_bytes: largest resident memory of any process that ran tasks.

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
-from dicomflow.compute import Cluster, choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow.compute import Cluster, Handlers, Note, choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.config import ComputeConfig, load_config
 from dicomflow.errors import ComputeError, DatasetError
 
@@ -27,22 +27,22 @@ def make_config(**settings: object) -> ComputeConfig:
     return load_config(None, quiet | {f"compute.{key}": value for key, value in settings.items()}).compute
 
 
-def double(task: int) -> int:
+def double(task: int, note: Note) -> int:
     return 2 * task
 
 
-def fail(task: int) -> int:
+def fail(task: int, note: Note) -> int:
     if task == 3:
         raise DatasetError("a part cannot be written")
     return task
 
 
-def sleep(task: float) -> float:
+def sleep(task: float, note: Note) -> float:
     time.sleep(task)
     return task
 
 
-def die(task: int) -> int:
+def die(task: int, note: Note) -> int:
     os._exit(1)
 
 
@@ -86,7 +86,7 @@ def test_every_result_comes_once(scheduler: str, workers: int) -> None:
     found: list[int] = []
     with open_cluster(make_config(scheduler=scheduler, workers=workers), scheduler) as cluster:
         assert cluster.dashboard is None
-        cluster.map(double, list(range(20)), name="double", done=found.append)
+        cluster.map(double, list(range(20)), name="double", on=Handlers(done=found.append))
     assert sorted(found) == [2 * n for n in range(20)]
     if scheduler != "threads":
         assert dask.config.get("distributed.comm.timeouts.connect") and dask.config.get("distributed.version")
@@ -99,11 +99,12 @@ def test_clusters_one_after_the_other() -> None:
     import sys
 
     code = (
-        "from dicomflow.compute import open_cluster\n"
+        "from dicomflow.compute import Handlers, open_cluster\n"
         "from dicomflow.config import load_config\n"
         "config = load_config(None, {'compute.dashboard_address': ''}).compute\n"
+        "def one(task, note): return task\n"
         "for _ in range(2):\n"
-        "    with open_cluster(config, 'in-process') as cluster: cluster.map(str, [1], name='s', done=print)\n"
+        "    with open_cluster(config, 'in-process') as cluster: cluster.map(one, [1], name='s', on=Handlers(done=print))\n"
         "import dask; dask.config.get('distributed.comm.require-encryption')\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
@@ -118,7 +119,7 @@ def test_exceptions_of_tasks_come_through(scheduler: str) -> None:
         pytest.raises(DatasetError, match="^a part cannot be written$"),
         open_cluster(make_config(scheduler=scheduler), scheduler) as cluster,
     ):
-        cluster.map(fail, list(range(6)), name="fail", done=lambda _: None)
+        cluster.map(fail, list(range(6)), name="fail", on=Handlers(done=lambda _: None))
     assert logging.getLogger("distributed.worker").level in (level, logging.NOTSET, logging.INFO)
 
 
@@ -133,7 +134,7 @@ def test_exceptions_of_whoever_watches_come_through(scheduler: str) -> None:
         pytest.raises(RuntimeError, match="fell over"),
         open_cluster(make_config(scheduler=scheduler), scheduler) as cluster,
     ):
-        cluster.map(double, list(range(6)), name="double", done=done)
+        cluster.map(double, list(range(6)), name="double", on=Handlers(done=done))
 
 
 @pytest.mark.parametrize("scheduler", ["in-process", "processes"])
@@ -148,7 +149,7 @@ def test_interrupt_does_not_wait_for_tasks(scheduler: str) -> None:
 
     def run(cluster: Cluster) -> None:
         threading.Timer(1.0, press).start()
-        cluster.map(sleep, [40.0] * 4, name="sleep", done=lambda _: None)
+        cluster.map(sleep, [40.0] * 4, name="sleep", on=Handlers(done=lambda _: None))
 
     with (
         pytest.raises(KeyboardInterrupt),
@@ -176,21 +177,20 @@ def test_workers_that_die_again_and_again() -> None:
         pytest.raises(ComputeError, match="workers died again and again|cluster was lost"),
         open_cluster(make_config(scheduler="processes", workers=1), "processes") as cluster,
     ):
-        cluster.map(die, [1], name="die", done=lambda _: None)
+        cluster.map(die, [1], name="die", on=Handlers(done=lambda _: None))
 
 
-def test_a_cluster_without_workers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_workers_is_not_waited_for() -> None:
     """Dask alone would wait for ever for a worker to come."""
-    monkeypatch.setattr("dicomflow.compute.NO_WORKER_SECONDS", 0.5)
     with LocalCluster(
         n_workers=0, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
     ) as cluster:
         address = cluster.scheduler_address
         with (
             pytest.raises(ComputeError, match="cluster was lost"),
-            open_cluster(make_config(scheduler=address), address) as ours,
+            open_cluster(make_config(scheduler=address, no_worker_seconds=0.5), address) as ours,
         ):
-            ours.map(str, [1], name="never", done=lambda _: None)
+            ours.map(double, [1], name="never", on=Handlers(done=lambda _: None))
 
 
 def test_unreachable_address() -> None:
@@ -235,7 +235,7 @@ def test_performance_report(tmp_path: Path) -> None:
     """The report is written when the cluster is left, and shows the tasks by their name."""
     path = tmp_path / "report.html"
     with open_cluster(make_config(performance_report=path), "in-process") as cluster:
-        cluster.map(double, [1, 2], name="scan_task", done=lambda _: None)
+        cluster.map(double, [1, 2], name="scan_task", on=Handlers(done=lambda _: None))
     text = path.read_text("utf-8")
     assert "<html" in text.lower() and "scan_task" in text
 

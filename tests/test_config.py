@@ -116,6 +116,9 @@ def test_section_with_nothing_in_it_keeps_its_defaults(tmp_path: Path) -> None:
         ("header: {prefix_bytes: 1 GiB}", "header.prefix_bytes: must be at most 16777216"),
         ("header: {prefix_bytes: 1 MiB, max_header_bytes: 64 KiB}", "header: prefix_bytes is greater than"),
         ("plan: {min_files_per_task: 20000}", "plan: min_files_per_task is greater than max_files_per_task"),
+        ("retry: {attempts: 0}", "retry.attempts: must be at least 1"),
+        ("retry: {base_seconds: .inf}", "retry.base_seconds: expected a finite number"),
+        ("retry: {base_seconds: 60}", "retry: base_seconds is greater than max_seconds"),
         ("plan: {files_per_task: 0}", "plan.files_per_task: must be at least 1"),
         ("dataset: {compression_level: 23}", "dataset.compression_level: must be at most 22"),
         ("compute: {worker: 1, wrokers: 2}", "(and 1 more)"),
@@ -259,3 +262,21 @@ def test_module_imports_nothing_heavy() -> None:
     code = f"import dicomflow.config, sys; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CONFIGS.parent)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("metrics.port", 70_000, "must be at most 65535"),
+        ("metrics.address", "http://x", "expected the address of an interface"),
+        ("metrics.file", "metrics.txt", "expected a file name that ends in .prom"),
+        ("metrics.file", "/", "expected a file name that ends in .prom"),
+        ("metrics.linger_seconds", -1.0, "must be at least 0"),
+    ],
+)
+def test_metrics_settings(key: str, value: object, problem: str) -> None:
+    """What cannot be a port, an interface or a file for node_exporter is refused by name."""
+    with pytest.raises(ConfigError, match=problem):
+        load_config(None, {key: value})
+    good = load_config(None, {"metrics.port": 0, "metrics.address": "::1", "metrics.file": "a/b.prom"}).metrics
+    assert (good.port, good.address, str(good.file)) == (0, "::1", "a/b.prom")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
+import itertools
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicomflow import plan
 from dicomflow.config import PlanConfig
-from dicomflow.model import SOURCE_FILE_SCHEMA, ScanTask
-from dicomflow.plan import plan_tasks, split_settled
+from dicomflow.model import SOURCE_FILE_SCHEMA
+from dicomflow.plan import MAX_RESERVE, cut_slice, group_files, make_task_id
 
 INT64 = st.integers(-(2**62), 2**62)
 ROWS = st.fixed_dictionaries(
@@ -49,42 +51,89 @@ def numbered(count: int) -> pa.Table:
     return table_of([{"uri": f"/data/{i:06d}", "size": i, "mtime": i} for i in range(count)])
 
 
-def plan(files: pa.Table, fingerprint: str = "v1", workers: int = 2, **settings: int) -> list[ScanTask]:
-    return plan_tasks(files, config=PlanConfig(**settings), workers=workers, fingerprint=fingerprint)
+def group(files: pa.Table, config: PlanConfig, workers: int = 2, batch_rows: int = 1_000_000) -> list[pa.Table]:
+    batches = (files.slice(start, batch_rows) for start in range(0, files.num_rows, batch_rows))
+    return list(group_files(batches, config=config, workers=workers))
 
 
-def sizes(tasks: list[ScanTask]) -> list[int]:
-    return [task.files.num_rows for task in tasks]
+def sizes(groups: list[pa.Table]) -> list[int]:
+    return [group.num_rows for group in groups]
+
+
+def id_of(rows: list[dict[str, Any]], fingerprint: str = "v1") -> str:
+    return make_task_id(table_of(rows), fingerprint)
 
 
 @settings(deadline=None)
-@given(FILES, CONFIGS, st.integers(1, 5), st.data())
+@given(FILES, CONFIGS, st.integers(0, 5), st.integers(1, 50))
 def test_plan_is_a_partition_of_what_is_to_be_read(
-    rows: list[dict[str, Any]], config: PlanConfig, workers: int, data: st.DataObject
+    rows: list[dict[str, Any]], config: PlanConfig, workers: int, batch_rows: int
 ) -> None:
-    """Every file to be read is in exactly one task, in order; ids are unique, and do not depend on Arrow's chunks."""
+    """Every file is in exactly one group, in order, none is empty, in whatever batches listing gives them; ids are unique."""
     files = table_of(rows)
-    tasks = plan_tasks(files, config=config, workers=workers, fingerprint="v1")
-    to_read, settled = split_settled(files)
-    joined = pa.concat_tables([files.slice(0, 0), *(task.files for task in tasks)])
-    assert joined.equals(to_read)
-    assert to_read.num_rows + settled.num_rows == files.num_rows
-    assert len({task.task_id for task in tasks}) == len(tasks)
-    cut = data.draw(st.integers(0, len(rows)))
-    padded = pa.concat_tables([table_of([{"uri": "\u00e9 pad"}]), files.slice(0, cut), files.slice(cut)]).slice(1)
-    again = plan_tasks(padded, config=config, workers=workers, fingerprint="v1")
-    assert [task.task_id for task in again] == [task.task_id for task in tasks]
+    groups = group(files, config, workers, batch_rows)
+    assert pa.concat_tables([files.slice(0, 0), *groups]).equals(files)
+    assert all(found.num_rows for found in groups)
+    assert len({make_task_id(found, "v1") for found in groups}) == len(groups)
 
 
 @settings(deadline=None)
-@given(FILES, CONFIGS, st.integers(1, 5))
-def test_tasks_are_balanced_and_within_their_limit(
-    rows: list[dict[str, Any]], config: PlanConfig, workers: int
+@given(st.integers(0, 300), CONFIGS, st.integers(1, 5), st.integers(1, 50))
+def test_groups_are_balanced_and_within_their_limit(
+    files: int, config: PlanConfig, workers: int, batch_rows: int
 ) -> None:
-    """Sizes differ by one at most, and none is above what the configuration allows."""
-    counts = sizes(plan_tasks(table_of(rows), config=config, workers=workers, fingerprint="v1"))
-    assert not counts or max(counts) - min(counts) <= 1
-    assert all(0 < count <= (config.files_per_task or config.max_files_per_task) for count in counts)
+    """Of files of one size, no group is above what the configuration allows; the last ones, of which no more may come, are even."""
+    largest = config.files_per_task or config.max_files_per_task
+    counts = sizes(group(numbered(files), config, workers, batch_rows))
+    assert all(0 < count <= largest for count in counts)
+    last = list(itertools.dropwhile(lambda count: count == largest, counts))
+    assert not last or max(last) - min(last) <= 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=60), st.integers(1, 12))
+def test_groups_are_balanced_by_bytes_too(file_sizes: list[int], groups: int) -> None:
+    """No group weighs more than its share and one file, so one giant does not hold up what stands beside it."""
+    files = table_of([{"uri": f"/{i}", "size": size} for i, size in enumerate(file_sizes)])
+    found = list(plan._cut(files, groups))
+    weights = [plan._weigh(part)[-1] for part in found]
+    heaviest = max(1 + min(size // plan._BYTES_PER_FILE, plan._MAX_WEIGHT) for size in file_sizes)
+    assert len(found) == min(groups, len(file_sizes))
+    assert max(weights) <= sum(weights) / len(found) + heaviest + len(found)
+
+
+def test_a_file_is_drawn_no_sooner_than_it_is_needed() -> None:
+    """Groups come while listing goes on: what is held is bounded, however much is listed."""
+    drawn = 0
+
+    def listing() -> Iterator[pa.Table]:
+        nonlocal drawn
+        for start in range(0, 10_000_000, 1000):
+            drawn = start + 1000
+            yield files.set_column(0, "uri", pa.array([f"/{start + i}" for i in range(1000)]))
+
+    files = numbered(1000)
+    groups = group_files(listing(), config=PlanConfig(), workers=2)
+    for number in range(1, 6):
+        assert next(groups).num_rows == 16_384
+        assert drawn <= 16_384 * (number + 1) + 2000
+    many = group_files(listing(), config=PlanConfig(), workers=100_000)
+    next(many)
+    assert drawn <= MAX_RESERVE + 16_384 + 1000
+
+
+def test_huge_files_go_into_groups_of_their_own_size() -> None:
+    """A stretch of enhanced objects of 400 MB is cut finer than one of slices."""
+    files = table_of([{"uri": f"/{i}", "size": 400 << 20} for i in range(100_000)])
+    assert max(sizes(group(files, PlanConfig()))) <= 2 * 16_384 // 32
+
+
+@given(st.integers(0, 100), st.integers(1, 100), st.integers(2, 10))
+def test_slices_of_a_task_that_is_divided(start: int, rows: int, pieces: int) -> None:
+    """Together they are the task; a single file cannot be divided."""
+    found = cut_slice(start, start + rows, pieces)
+    assert [place for piece in found for place in range(*piece)] == list(range(start, start + rows))
+    assert all(first < last for first, last in found) and len(found) == min(rows, pieces)
 
 
 @settings(deadline=None)
@@ -92,15 +141,19 @@ def test_tasks_are_balanced_and_within_their_limit(
 def test_id_changes_with_whatever_a_result_depends_on(rows: list[dict[str, Any]], data: st.DataObject) -> None:
     """Another name, member, size, time or fingerprint gives another id; what listing says besides does not."""
     rows = [{**row, "status": None} for row in rows]
-    (task,) = plan(table_of(rows))
+    before = id_of(rows)
     which = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from(["uri", "member", "size", "mtime"]))
     values = {"uri": st.text(max_size=6), "member": st.none() | st.text(max_size=3)}.get(name, st.none() | INT64)
     value = data.draw(values.filter(lambda value: value != rows[which][name]))
     changed = [{**row, name: value} if i == which else row for i, row in enumerate(rows)]
-    assert plan(table_of(changed))[0].task_id != task.task_id
-    assert plan(table_of(rows), fingerprint="v2")[0].task_id != task.task_id
-    assert plan(table_of([{**row, "etag": "e"} for row in rows]))[0].task_id == task.task_id
+    assert id_of(changed) != before
+    assert id_of(rows, fingerprint="v2") != before
+    assert id_of([{**row, "etag": "e"} for row in rows]) == before
+    cut = data.draw(st.integers(0, len(rows)))
+    files = table_of(rows)
+    padded = pa.concat_tables([table_of([{"uri": "\u00e9 pad"}]), files.slice(0, cut), files.slice(cut)]).slice(1)
+    assert make_task_id(padded, "v1") == before  # whatever chunks and offsets Arrow keeps them in
 
 
 @pytest.mark.parametrize(
@@ -116,13 +169,12 @@ def test_id_changes_with_whatever_a_result_depends_on(rows: list[dict[str, Any]]
 )
 def test_ids_tell_neighbouring_inputs_apart(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     """Bytes that could be read in two ways are told apart: lengths, nulls, columns, order."""
-    assert plan(table_of(one))[0].task_id != plan(table_of(other))[0].task_id
+    assert id_of(one) != id_of(other)
 
 
 def test_id_is_xxh3_of_the_rows_column_by_column() -> None:
     """The id is the same on every machine and release: a change of it makes every dataset start again."""
     files = table_of([{"uri": "/a/é.dcm", "size": 10, "mtime": 1_700_000_000_000_000}, {"uri": "/b", "member": "x"}])
-    (task,) = plan(files, fingerprint="standard-1")
     parts = [
         struct.pack("<q", 10) + b"standard-1" + struct.pack("<q", 2),
         b"\1\1" + struct.pack("<qq", 9, 2) + "/a/é.dcm/b".encode(),
@@ -130,7 +182,7 @@ def test_id_is_xxh3_of_the_rows_column_by_column() -> None:
         b"\1\0" + struct.pack("<qq", 10, 0),
         b"\1\0" + struct.pack("<qq", 1_700_000_000_000_000, 0),
     ]
-    assert task.task_id == xxhash.xxh3_128_hexdigest(b"".join(parts))
+    assert make_task_id(files, "standard-1") == xxhash.xxh3_128_hexdigest(b"".join(parts))
 
 
 def test_id_does_not_depend_on_bytes_under_a_null() -> None:
@@ -142,9 +194,8 @@ def test_id_does_not_depend_on_bytes_under_a_null() -> None:
     assert hidden.equals(clean)
     files = table_of([{"uri": "a"}, {"uri": "b"}])
     index = SOURCE_FILE_SCHEMA.get_field_index("member")
-    ids = [
-        plan(files.set_column(index, SOURCE_FILE_SCHEMA.field(index), column))[0].task_id for column in (hidden, clean)
-    ]
+    field = SOURCE_FILE_SCHEMA.field(index)
+    ids = [make_task_id(files.set_column(index, field, column), "v1") for column in (hidden, clean)]
     assert ids[0] == ids[1]
 
 
@@ -155,37 +206,19 @@ def test_id_does_not_depend_on_bytes_under_a_null() -> None:
         (1, 8, {}, [1]),
         (1000, 1, {}, [1000]),
         (1000, 2, {}, [1000]),
-        (5000, 3, {}, [1666, 1667, 1667]),
-        (10_000, 2, {}, [1666, 1667, 1667] * 2),
+        (5000, 3, {}, [1667, 1667, 1666]),
+        (10_000, 2, {}, [1667, 1667, 1666, 1667, 1667, 1666]),
         (10_000, 0, {}, [10_000]),
-        (40_000, 2, {}, [5000] * 8),
-        (200_000, 1, {}, [15384, 15385, 15384, 15385, 15385, 15384, 15385, 15384, 15385, 15385, 15384, 15385, 15385]),
-        (10, 2, {"files_per_task": 4}, [3, 3, 4]),
+        (40_000, 2, {}, [16_384] + [2952] * 8),
+        (200_000, 1, {}, [16_384] * 11 + [9888] * 2),
+        (10, 2, {"files_per_task": 4}, [4, 3, 3]),
         (10, 2, {"files_per_task": 10}, [10]),
         (3, 2, {"files_per_task": 1}, [1, 1, 1]),
     ],
 )
 def test_task_sizes(files: int, workers: int, settings: dict[str, int], expected: list[int]) -> None:
     """A small job has few tasks, a large one enough for its workers, and none is tiny."""
-    tasks = plan_tasks(numbered(files), config=PlanConfig(**settings), workers=workers, fingerprint="v1")
-    assert sizes(tasks) == expected
-
-
-def test_settled_rows_are_not_planned() -> None:
-    """What listing settled goes to the ledger, not to a worker."""
-    files = table_of([{"uri": "a"}, {"uri": "p", "status": "skipped", "code": "special_file"}, {"uri": "b"}])
-    to_read, settled = split_settled(files)
-    assert to_read["uri"].to_pylist() == ["a", "b"]
-    assert settled["code"].to_pylist() == ["special_file"]
-    assert [task.files["uri"].to_pylist() for task in plan(files)] == [["a", "b"]]
-
-
-def test_task_carries_only_its_own_rows() -> None:
-    """A pickled task does not drag the whole listing to its worker."""
-    tasks = plan(numbered(10_000), files_per_task=100)
-    assert len(pickle.dumps(tasks[50])) < 12_000
-    assert pickle.loads(pickle.dumps(tasks[50])).files.equals(tasks[50].files)
-    assert tasks[50].files.schema.equals(SOURCE_FILE_SCHEMA)
+    assert sizes(group(numbered(files), PlanConfig(**settings), workers)) == expected
 
 
 def test_planning_needs_no_dask_and_no_pandas() -> None:

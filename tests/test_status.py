@@ -105,7 +105,7 @@ def test_sources_that_are_gone_or_empty(tmp_path: Path, source: Path) -> None:
 
 def test_a_first_run_that_was_interrupted(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is published yet, and what was read can be taken up."""
-    monkeypatch.setattr("dicomflow.pipeline._Run._publish", _interrupt)
+    monkeypatch.setattr("dicomflow.pipeline.run.Run._publish", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         dicomflow.extract(source, tmp_path / "dest", plan__files_per_task=10, **QUIET)
     status = dataset_status(tmp_path / "dest")

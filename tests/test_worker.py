@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dicomflow import worker
 from dicomflow.config import load_config
-from dicomflow.model import SOURCE_FILE_SCHEMA, ScanResult, ScanTask
+from dicomflow.dataset.plan_parts import write_plan
+from dicomflow.model import SOURCE_FILE_SCHEMA, BatchDone, ScanResult
 from dicomflow.schema.profile import load_profile
 from dicomflow.uri import uri_from_path
-from dicomflow.worker import ScanJob, scan_task
+from dicomflow.worker import ScanJob, files, meter, scan_task, task
 
 PIXELS = 0x7FE00010
 BLOB = 0x00091010
@@ -71,13 +71,22 @@ Scan = Callable[..., Done]
 def scan(tmp_path: Path) -> Scan:
     """Run one task over paths, with settings by dotted name."""
 
-    def run(paths: Sequence[Path | bytes], **settings: object) -> Done:
-        config = load_config(None, {name.replace("__", "."): value for name, value in settings.items()})
+    def run(paths: Sequence[Path | bytes], note: Callable[[BatchDone], None] | None = None, **settings: object) -> Done:
+        config = load_config(
+            None, {"retry.base_seconds": 0} | {name.replace("__", "."): value for name, value in settings.items()}
+        )
         listed = [{"uri": uri_from_path(os.fsencode(path)), "size": 11, "mtime": 7} for path in paths]
         staging = tmp_path / f"staging{len(list(tmp_path.iterdir()))}"
-        job = ScanJob(run_id="run", started=0, staging=str(staging), profile=load_profile("minimal"), config=config)
-        files = pa.Table.from_pylist(listed, SOURCE_FILE_SCHEMA)
-        result = scan_task(ScanTask(task_id="task", files=files), job)
+        job = ScanJob(
+            run_id="run",
+            trace_id="trace",
+            started=0,
+            staging=str(staging),
+            profile=load_profile("minimal"),
+            config=config,
+        )
+        source_files = pa.Table.from_pylist(listed, SOURCE_FILE_SCHEMA)
+        result = scan_task(write_plan(staging.with_suffix(".plan"), source_files, "task"), job, note)
         assert {part.path for part in result.data_files} == {
             str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()
         }
@@ -120,7 +129,7 @@ def test_ledger_of_a_good_file(scan: Scan, put: Put) -> None:
     assert row["header_digest"] == done.rows[0]["header_digest"] and len(row["header_digest"]) == 16
     assert done.rows[0]["header_bytes"] == done.result.header_bytes == header
     assert (done.rows[0]["source_size"], done.rows[0]["status"], done.result.file_bytes) == (11, "ok", 11)
-    assert {"read", "decode", "write"} == set(done.result.seconds) and done.result.peak_rss > 1 << 20
+    assert set(done.result.seconds) == set(meter.STAGES) and done.result.peak_rss > 1 << 20
 
 
 def test_rows_are_sorted_inside_a_part(scan: Scan, put: Put) -> None:
@@ -277,21 +286,21 @@ def test_first_read_follows_the_headers(scan: Scan, put: Put, first_reads: list[
     assert sorted(first_reads[2:], reverse=True) == first_reads[2:]
     first_reads.clear()
     scan([giant, short, *[long] * 80], header__prefix_bytes=4096)
-    assert first_reads[1] == worker.MAX_PREFIX_BYTES
+    assert first_reads[1] == files.MAX_PREFIX_BYTES
 
 
 def test_a_giant_header_gives_its_memory_back(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     """The buffer of a giant header is not kept for the rest of the task."""
     sizes: list[int] = []
-    real = worker.HeaderReader.accept
+    real = files.HeaderReader.accept
 
     def accept(self: Any) -> Any:
         sizes.append(len(self.buffer))
         return real(self)
 
-    monkeypatch.setattr(worker.HeaderReader, "accept", accept)
+    monkeypatch.setattr(files.HeaderReader, "accept", accept)
     scan([put("g", make_file("1", blob=9_000_000)), put("s", make_file("2"))])
-    assert sizes[0] > 9_000_000 and sizes[1] <= 4 * worker.MAX_PREFIX_BYTES
+    assert sizes[0] > 9_000_000 and sizes[1] <= 4 * files.MAX_PREFIX_BYTES
 
 
 @pytest.mark.parametrize("reported", [0, 1, 3000, 1 << 40])
@@ -339,7 +348,7 @@ def test_reads_that_come_back_short(scan: Scan, put: Put, monkeypatch: pytest.Mo
 def test_batches_bound_memory(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int]) -> None:
     """Full batches are written one after the other, and no row is lost between them."""
     if not settings:
-        monkeypatch.setattr(worker, "MAX_BATCH_BYTES", 1)
+        monkeypatch.setattr(files, "MAX_BATCH_BYTES", 1)
     paths = [put(f"f{n:02}", make_file(f"1.2.{n}", number=n)) for n in range(8)]
     paths.insert(4, put("bad", b"x"))
     done = scan(paths, **settings)
@@ -390,13 +399,13 @@ def test_the_same_task_twice_gives_the_same_rows(scan: Scan, put: Put) -> None:
 def test_the_ledger_is_written_last(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that the task is done, and belongs to its parts by name."""
     written: list[tuple[str, str]] = []
-    real = worker.write_data_file
+    real = task.write_data_file
 
     def write(rows: pa.Table, schema: pa.Schema, table: str, folder: Path, name: str, config: Any) -> Any:
         written.append((table, name.removesuffix(".parquet")))
         return real(rows, schema, table, folder, name, config)
 
-    monkeypatch.setattr(worker, "write_data_file", write)
+    monkeypatch.setattr(task, "write_data_file", write)
     scan([put(f"f{n}", make_file(f"1.2.{n}")) for n in range(5)], header__batch_rows=2)
     assert [table for table, _ in written] == ["instances", "instances", "instances", "files"]
     stem = written[-1][1]

@@ -20,7 +20,7 @@ from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import Session
 from dicomflow.cli.startup import spare_pandas
-from dicomflow.config import Config, load_config
+from dicomflow.config import MAX_PORT, Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.log import LEVELS, configure_logging, get_logger
 from dicomflow.pipeline import extract
@@ -35,6 +35,8 @@ _SETTINGS = {
     "scheduler": "compute.scheduler",
     "workers": "compute.workers",
     "performance_report": "compute.performance_report",
+    "metrics_port": "metrics.port",
+    "metrics_file": "metrics.file",
 }
 """Option -> its key in the configuration."""
 
@@ -47,6 +49,8 @@ class Options(TypedDict):
     scheduler: str | None
     workers: int | None
     performance_report: Path | None
+    metrics_port: int | None
+    metrics_file: Path | None
     max_failed: float | None
     as_json: bool
     quiet: bool
@@ -70,6 +74,18 @@ class Options(TypedDict):
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Workers of our own.  [default: one per core]")
 @click.option(
     "--performance-report", type=click.Path(path_type=Path), metavar="FILE.html", help="Write Dask's report of the run."
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, MAX_PORT),
+    metavar="PORT",
+    help="Serve Prometheus metrics on loopback; 0: any port.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.prom",
+    help="Write the metrics at the end, for node_exporter.",
 )
 @click.option("--max-failed", type=parse_share, metavar="SHARE", help="Exit with 3 if more files fail: 0.05 or 5%.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")

@@ -32,6 +32,8 @@ COMMANDS = MappingProxyType(
         "status": _Entry("dicomflow.cli.status", "Say how a dataset is, and what a re-run would do."),
         "files": _Entry("dicomflow.cli.files", "List the files that did not end well, and why."),
         "get": _Entry("dicomflow.cli.get", "Look up one instance by its SOP Instance UID."),
+        "query": _Entry("dicomflow.cli.query", "Ask SQL of a dataset; a table, CSV, JSON or Parquet."),
+        "diff": _Entry("dicomflow.cli.diff", "Compare two datasets: what was added, removed, changed."),
         "add-columns": _Entry("dicomflow.cli.add_columns", "Give a dataset other columns."),
         "compact": _Entry("dicomflow.cli.compact", "Merge the small parts of a dataset into large ones."),
         "verify": _Entry("dicomflow.cli.verify", "Check every promise of a dataset again."),

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from dicomflow.cli.group import root
 from dicomflow.cli.session import (
-    FAILED,
     INTERRUPTED,
     PIPE_CLOSED,
     USAGE,
@@ -28,8 +25,7 @@ from dicomflow.cli.session import (
     print_message,
 )
 from dicomflow.errors import ConfigError, DicomflowError
-
-_PACKAGE = Path(__file__).resolve().parent.parent
+from dicomflow.surprise import describe_surprise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,22 +71,16 @@ def _report(error: Exception, session: Session) -> int:
         return error.exit_code
     if isinstance(error, DicomflowError):
         print_message(f"error: {error}")
-        return USAGE if isinstance(error, ConfigError) else FAILED
+        return USAGE if isinstance(error, ConfigError) else session.failed
     if session.debug:
         session.log_exception(error)
     print_message(f"error: {_describe_unexpected(error)}")
-    return FAILED
+    return session.failed
 
 
 def _describe_unexpected(error: Exception) -> str:
     """Type and place of a surprise; its text stays unsaid, because it may quote a value."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
-    place = f" at {Path(frames[-1].filename).relative_to(_PACKAGE.parent)}:{frames[-1].lineno}" if frames else ""
     return (
-        f"unexpected {type(error).__name__}{place}; this is a fault of dicomflow: please report this line to its issue "
+        f"unexpected {describe_surprise(error)}; this is a fault of dicomflow: please report this line to its issue "
         "tracker (extract --log-level debug adds the traceback)"
     )
-
-
-def _is_ours(filename: str) -> bool:
-    return Path(filename).is_relative_to(_PACKAGE)

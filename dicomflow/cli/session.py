@@ -24,9 +24,15 @@ def _log_nothing(error: BaseException) -> None:
 
 @dataclass(slots=True)
 class Session:
-    """Filled in by the command while it runs; read by ``main`` when it fails."""
+    """Filled in by the command while it runs; read by ``main`` when it fails.
+
+    Attributes:
+        debug: log the traceback of a surprise.
+        failed: the exit code of an error, where 1 means something else to the command.
+    """
 
     debug: bool = False
+    failed: int = FAILED
     log_exception: Callable[[BaseException], None] = _log_nothing
 
 

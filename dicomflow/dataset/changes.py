@@ -88,7 +88,7 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
     gone = unseen & below(known["uri"], sources) & ~_below_unlisted(known["uri"], listed)
     removed = gone & _true(pc.and_(pc.not_equal(known["status"], str(Status.REMOVED)), known["size"].is_valid()))
     if mode is Mode.RETRY:
-        same |= ~(is_known & ~is_settled & _failed(known, at))
+        same |= ~(is_known & ~is_settled & _ended(known, at, Status.FAILED))
         gone = removed = np.zeros(known.num_rows, bool)
     vanished = gone & _true(known["size"].is_null())
     replaced = vanished.copy()
@@ -98,7 +98,7 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
         settled=_with_first_seen(listed, known, pa.array(at, mask=~is_known)).filter(pa.array(is_settled & ~same)),
         replaced=_keys(known, replaced),
         removed=_keys(known, removed),
-        listed=int(is_known.sum()) if mode is Mode.RETRY else listed.num_rows,
+        listed=_count_present(is_known, known, at) if mode is Mode.RETRY else listed.num_rows,
         kept=at[is_known & same],
     )
 
@@ -166,10 +166,15 @@ def _read_too_early(before: pa.Table, now: int) -> Mask:
     return early
 
 
-def _failed(known: pa.Table, at: npt.NDArray[np.int64]) -> Mask:
+def _ended(known: pa.Table, at: npt.NDArray[np.int64], status: Status) -> Mask:
     if not known.num_rows:
         return np.zeros(len(at), bool)
-    return _true(pc.equal(known["status"], str(Status.FAILED)))[at]
+    return _true(pc.equal(known["status"], str(status)))[at]
+
+
+def _count_present(is_known: Mask, known: pa.Table, at: npt.NDArray[np.int64]) -> int:
+    """Files that the ledger has; one that is back since is not, as long as it says ``removed``."""
+    return int((is_known & ~_ended(known, at, Status.REMOVED)).sum())
 
 
 def below(uris: pa.ChunkedArray, sources: Sequence[str]) -> Mask:

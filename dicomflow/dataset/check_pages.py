@@ -32,7 +32,7 @@ _BATCH_ROWS = 16_384
 _READ_AHEAD = 1 << 18  # bytes of each column
 _SAMPLE = 1000
 _LOOK_UP_EACH = 10
-_RESTORE = "restore this file from a backup, or extract into a new folder"
+_RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
 _SORTED_TABLES = frozenset({"instances", "conflicts", *ROLLUPS})
 """Those whose parts are always sorted; those of the ledger are after compacting."""
 
@@ -115,10 +115,10 @@ class PageChecker:
 
     def _look_up(self, sampled: _Sampled) -> None:
         try:
-            found = find_row([sampled.path], self._schema, sampled.key).num_rows
+            found = find_row([sampled.path], self._schema, sampled.key)
         except DatasetError:
-            found = 0
-        if not found:
+            found = None
+        if found is None:
             self._add("lookup", sampled.path, f"a row of row group {sampled.group} is not found by its key")
 
     def _add(self, check: str, path: Path, what: str) -> None:

@@ -22,7 +22,7 @@ from dicomflow.errors import describe
 from dicomflow.schema.arrow import files_schema, schema_fingerprint
 from dicomflow.schema.rollup import rollup_schema
 
-RESTORE = "restore this file from a backup, or extract into a new folder"
+RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
 REMAKE = "remove a part of this table, then run `dicomflow extract` again: it makes the rollups anew"
 _KEY = "SOPInstanceUID"
 

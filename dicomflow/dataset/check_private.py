@@ -5,16 +5,15 @@ In: the layout of a dataset.  Out: findings.  Reads only; knows no Parquet.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dicomflow.dataset.layout import Layout
-from dicomflow.dataset.lock import is_alive, read_owner
+from dicomflow.dataset.lock import Owner, find_owner
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.dataset.verification import Findings
-from dicomflow.errors import DatasetError, describe
+from dicomflow.errors import DatasetError
 from dicomflow.schema.arrow import FORMAT_VERSION
 
 _RESTORE = "restore it from a backup, or extract into a new folder"
@@ -58,23 +57,23 @@ def _check_lock(layout: Layout, findings: Findings) -> bool:
     """Whether somebody writes, or may be writing, this dataset; a lock whose process is gone is a leftover."""
     findings.count("leftovers", 1, "places")
     try:
-        owner = read_owner(layout.lock)
-    except OSError as error:
-        findings.add("leftovers", _below(layout, layout.lock), f"cannot be read: {describe(error)}", "see who holds it")
+        owner = find_owner(layout)
+    except DatasetError as error:
+        what = str(error).removeprefix(f"{layout.lock}: ")
+        findings.add("leftovers", _below(layout, layout.lock), what, "see who holds it")
         return True
     if owner is None:
         return False
-    here = owner.get("host") == socket.gethostname()
-    if owner and (not here or is_alive(owner)):
-        findings.remarks.append(_say_who_writes(layout, owner, here=here))
+    if owner.alive is not False:
+        findings.remarks.append(_say_who_writes(layout, owner))
         return True
     findings.remarks.append(f"the process that held {_below(layout, layout.lock)} is gone; the next run takes it over")
     return False
 
 
-def _say_who_writes(layout: Layout, owner: dict[str, Any], *, here: bool) -> str:
-    who = f"is being written by process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
-    return f"{who}" if here else f"{who}; if that is gone, remove {layout.lock}"
+def _say_who_writes(layout: Layout, owner: Owner) -> str:
+    who = f"is being written by process {owner.pid} on {owner.host} since {owner.since}"
+    return who if owner.alive else f"{who}; if that is gone, remove {layout.lock}"
 
 
 def _check_commit(layout: Layout, findings: Findings) -> None:

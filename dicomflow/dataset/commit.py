@@ -44,12 +44,21 @@ def prepare_destination(layout: Layout) -> None:
             raise DatasetError(f"{root}: is a file; DEST is a folder")
         if root.is_dir() and not layout.private.is_dir() and any(root.iterdir()):
             raise DatasetError(f"{root}: is not empty and not a dicomflow dataset; name an empty or a new folder")
-        layout.private.mkdir(parents=True, exist_ok=True)
+        _make_folder(layout.private)
         probe = layout.private / f".probe.{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise DatasetError(f"{root}: cannot be written: {describe(error)}") from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, whose names outlive a power cut as what is published in them does."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(made):
+        with contextlib.suppress(PermissionError):  # one may write into a folder that one may not read
+            sync_folder(path.parent)
 
 
 def assemble(layout: Layout, table: str, parts: Iterable[Path]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
+from typing import NamedTuple
 
 import xxhash
 
@@ -28,6 +29,45 @@ _HEADER = 32
 """Bytes read for a filter's header, which has at most 19."""
 
 _PATH_FIELD, _BLOOM_FIELD = 3, 14
+_METADATA_FIELD, _INDEX_FIELD = 3, 4
+
+
+class KeyPlace(NamedTuple):
+    """Where in a file the filter and the page index of a row group's key column begin; None: there is none."""
+
+    bloom: int | None
+    pages: int | None
+
+
+class KeyPlaces:
+    """What the footers of many files say of their key column, each read once: parts do not change.
+
+    Args:
+        column: name of the key column.
+    """
+
+    def __init__(self, column: str) -> None:
+        self._column = column
+        self._head = b"\x00"  # version and schema, the same in all parts of a table: walked once, then compared
+        self._known: dict[Path, list[KeyPlace]] = {}
+
+    def of(self, path: Path, descriptor: int) -> list[KeyPlace]:
+        """Of an open file, by row group.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError, IndexError: it is not as expected.
+        """
+        found = self._known.get(path)
+        if found is None:
+            found = self._known[path] = self._walk(_read_footer(descriptor))
+        return found
+
+    def _walk(self, footer: bytes) -> list[KeyPlace]:
+        if not footer.startswith(self._head):
+            self._head = footer[: end_of_schema(footer)]
+        groups, at = count_row_groups(footer, len(self._head))
+        return [_read_place(footer, end) for end in find_keys(footer, self._column, at, groups)]
 
 
 class KeyFilter:
@@ -36,14 +76,14 @@ class KeyFilter:
     Args:
         column: name of the key column.
         key: the value as stored.
+        places: what is known of the files.
     """
 
-    def __init__(self, column: str, key: bytes) -> None:
-        self._column = column
+    def __init__(self, column: str, key: bytes, places: KeyPlaces | None = None) -> None:
+        self._places = places or KeyPlaces(column)
         self._high, low = divmod(xxhash.xxh64_intdigest(key), 1 << 32)
         bits = (1 << ((low * salt & 0xFFFFFFFF) >> 27) for salt in _SALT)
         self._mask = int.from_bytes(struct.pack("<8I", *bits), "little")
-        self._head = b"\x00"  # version and schema, the same in all parts of a table: walked once, then compared
 
     def ask(self, path: Path) -> list[int] | None:
         """The row groups that may hold the key; None: any.
@@ -51,22 +91,18 @@ class KeyFilter:
         Raises:
             OSError: the file cannot be read.
         """
-        with open(path, "rb", buffering=0) as stream:
-            descriptor = stream.fileno()
-            try:
-                offsets = self._offsets(_read_footer(descriptor))
-                return [group for group, offset in enumerate(offsets) if self._may_hold(descriptor, offset)]
-            except (IndexError, ValueError, OverflowError):
-                return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            places = self._places.of(path, descriptor)
+            return [group for group, place in enumerate(places) if self._may_hold(descriptor, place.bloom)]
+        except (IndexError, ValueError, OverflowError):
+            return None
+        finally:
+            os.close(descriptor)
 
-    def _offsets(self, footer: bytes) -> list[int]:
-        """Where the filter of each row group begins."""
-        if not footer.startswith(self._head):
-            self._head = footer[: end_of_schema(footer)]
-        groups, at = count_row_groups(footer, len(self._head))
-        return [_bloom_offset(footer, end) for end in find_keys(footer, self._column, at, groups)]
-
-    def _may_hold(self, descriptor: int, offset: int) -> bool:
+    def _may_hold(self, descriptor: int, offset: int | None) -> bool:
+        if offset is None:
+            raise ValueError("no filter")
         header = os.pread(descriptor, _HEADER, offset)
         size, at = read_varint(header, expect(header, 0, 0x15))
         size >>= 1
@@ -89,8 +125,8 @@ def _read_footer(descriptor: int) -> bytes:
     return os.pread(descriptor, length, size - 8 - length)
 
 
-def _bloom_offset(footer: bytes, at: int) -> int:
-    offset, _ = find_i64(footer, at, _PATH_FIELD, _BLOOM_FIELD)
-    if offset is None:
-        raise ValueError("no filter")
-    return offset
+def _read_place(footer: bytes, at: int) -> KeyPlace:
+    """From behind the path of a ColumnMetaData: its field 14, and field 4 of the ColumnChunk that it is field 3 of."""
+    bloom, at = find_i64(footer, at, _PATH_FIELD, _BLOOM_FIELD)
+    pages, _ = find_i64(footer, at, _METADATA_FIELD, _INDEX_FIELD)
+    return KeyPlace(bloom, pages)

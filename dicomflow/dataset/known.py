@@ -23,6 +23,7 @@ from dicomflow.dataset.parts import read_part
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, Status
 from dicomflow.schema.arrow import files_schema
+from dicomflow.uri import uri_from_path
 
 Outcomes = dict[tuple[str, str | None], int]
 """(status, code) -> files."""
@@ -144,8 +145,8 @@ def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> 
             continue  # a folder with two names is listed under one of them
         if not count_below(listed["uri"], source) and (before := count_below(present, source)):
             raise DatasetError(
-                f"{source}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  To start "
-                "afresh, extract into a new folder"
+                f"{uri_from_path(source)}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  "
+                "To start afresh, extract into a new folder"
             )
 
 
@@ -154,7 +155,7 @@ def _is_same_tree(source: str, other: str) -> bool:
 
 
 def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
-    """Where columns change, no row with the old ones may stay.
+    """Where every row is written anew, because columns change or parts are damaged, none may stay.
 
     Raises:
         DatasetError: files that have a row were not listed by this run.
@@ -164,7 +165,7 @@ def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
     staying = np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False))
     if staying:
         raise DatasetError(
-            f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot get new columns; "
+            f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot be written anew; "
             "name all SOURCEs, and see that every folder can be read"
         )
 

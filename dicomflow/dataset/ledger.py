@@ -23,14 +23,27 @@ class LedgerRows:
     def __init__(self, files: int) -> None:
         self.files = files
         self.by_pydicom: list[int] = []
+        self._attempts = np.ones(files, np.int32)
         self._others: dict[int, Outcome] = {}
+        self._failed = 0
         self._index: list[int] = []
         self._keys: list[pa.Array] = []
         self._digests: list[str] = []
 
     def set(self, index: int, outcome: Outcome) -> None:
         """Say how the file at this index ended, where that is not plain ``ok``."""
+        before = self._others.get(index)
+        self._failed += (outcome.status == Status.FAILED) - (before is not None and before.status == Status.FAILED)
         self._others[index] = outcome
+
+    def try_again(self, indexes: Sequence[int]) -> None:
+        """Count one more attempt at reading each of these."""
+        self._attempts[indexes] += 1
+
+    @property
+    def failed(self) -> int:
+        """Files that ended as ``failed`` so far."""
+        return self._failed
 
     def add_batch(self, index: Sequence[int], keys: pa.Array, digests: Sequence[str]) -> None:
         """Keys and digests of rows that were read."""
@@ -65,7 +78,7 @@ class LedgerRows:
             "SOPInstanceUID": keys.take(places),
             "header_digest": pa.array(self._digests, pa.string()).take(places),
             "reader": self._reader_column(places),
-            "attempts": pa.array(np.ones(count, np.int32)),
+            "attempts": pa.array(self._attempts),
             **_run_columns(files, run_id, seen),
         }
         return pa.table(columns)

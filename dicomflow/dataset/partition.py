@@ -4,6 +4,9 @@ In: rows, what to split by.  Out: rows of one partition at a time, with the name
 
 All columns stay in the rows; a folder's key has a name of its own, so no reader finds one name with two types.  Missing values
 have a word of their own, and not Hive's ``__HIVE_DEFAULT_PARTITION__``: Arrow, and with it pandas and Dask, cannot read that.
+
+Some file systems take ``CT`` and ``ct`` for one name (macOS, Windows shares), and a dataset may be copied to one.  So no two
+values have folders that differ only by case: behind a value with small letters stands which of its letters are small.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from dicomflow.errors import ConfigError, DatasetError
 MISSING = "__missing__"
 MISSING_YEAR = "0"  # a number like the others, and the year of no date
 
-_RESERVED = (MISSING, "__HIVE_DEFAULT_PARTITION__")
+_RESERVED = (MISSING, "__hive_default_partition__")  # in small letters
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _YEAR = ".year"
 _KEPT_BYTES = 64
@@ -62,17 +65,23 @@ class PartitionKey:
 
 
 def encode_value(text: str) -> str:
-    """A value as part of a folder's name: ASCII, at most 81 characters, and different for different values.
+    """A value as part of a folder's name: ASCII, at most 81 characters, and different for different values, also without case.
 
-    What looks like a whole number is marked, because Dask decides for each file anew whether a key is a number.
+    What looks like a whole number is marked, because Dask decides for each file anew whether a key is a number.  Small letters
+    are marked by their places, as bits of a hexadecimal number: a file system may take two names for one that differ by case.
 
-    >>> encode_value("CT"), encode_value("a/b ü"), encode_value("x.parquet"), encode_value("0012")
-    ('CT', 'a%2Fb%20%C3%BC', 'x%2Eparquet', '0012~')
+    >>> encode_value("CT"), encode_value("A/B Ü"), encode_value("X.PARQUET"), encode_value("0012")
+    ('CT', 'A%2FB%20%C3%9C', 'X.PARQUET', '0012~')
+    >>> encode_value("ct"), encode_value("Ct"), encode_value("x.parquet")
+    ('ct~3', 'Ct~2', 'x%2Eparquet~1fd')
     """
     encoded = _encode(text)
-    if len(encoded) > _KEPT_BYTES or text in _RESERVED:
+    if len(encoded) > _KEPT_BYTES or text.lower() in _RESERVED:
         digest = xxhash.xxh3_64_hexdigest(text.encode(errors="surrogatepass"))
         return f"{_cut(text)}~{digest}"
+    small = sum(1 << place for place, character in enumerate(text) if "a" <= character <= "z")
+    if small:
+        return f"{encoded}~{small:x}"
     return f"{encoded}~" if _WHOLE_NUMBER.fullmatch(text) else encoded
 
 

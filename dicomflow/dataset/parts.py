@@ -78,7 +78,7 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except pa.ArrowException as error:
         raise DatasetError(
-            f"{path}: is damaged ({type(error).__name__}); restore it, or extract into a new folder"
+            f"{path}: is damaged ({type(error).__name__}); restore it, or read everything again with `extract --full`"
         ) from None
     except OSError as error:
         reason = describe(error) if error.errno else "is damaged or cannot be read"

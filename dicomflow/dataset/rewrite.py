@@ -38,7 +38,7 @@ class Plan:
         settled: ledger rows of what listing settled.
         edits: see ``deduplicate``.
         removed_at: when removed files were last seen, in microseconds since the epoch.
-        renew: whether columns or partitions change, so that every part of ``instances`` does.
+        renew: whether columns or partitions change or parts are damaged, so that every part of ``instances`` is another.
     """
 
     old: dict[str, list[Path]]
@@ -87,7 +87,8 @@ class Rewriter:
     def _apply_to_ledger(self, plan: Plan) -> None:
         edits = _group(plan.edits, "part")
         old, new = ([part for part in parts if str(part) not in edits] for parts in (plan.old["files"], plan.ledgers))
-        if not edits and not plan.ledgers and not plan.settled.num_rows and plan.old["files"]:
+        is_same = not edits and not plan.ledgers and not plan.settled.num_rows and plan.old["files"]
+        if is_same and not plan.renew:
             return
         for path, found in edits.items():
             rows = read_part(Path(path)).cast(self._schemas.files)

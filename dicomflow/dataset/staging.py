@@ -119,6 +119,7 @@ class Staging:
             if last - first < found.num_rows:
                 self._keep_rows(ledger, parts[ledger.stem], kept[first:last] - start)
             start += found.num_rows
+        self.completed = self.ledgers()
         return changes.to_read
 
     def _parts_by_task(self) -> defaultdict[str, list[Path]]:

@@ -26,7 +26,12 @@ _NO_LINK = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, err
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bool = False) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it into place.
+    """Let ``write`` fill a temporary file beside ``path``, sync it, and give it its name.
+
+    Args:
+        path: the name; folders above it are made.
+        write: fills the file that it is given.
+        exclusive: only if nobody has the name; of several at once, one gets it.
 
     Raises:
         DatasetError: the disk is full, the folder cannot be written, with ``exclusive`` the file is there already ...;
@@ -37,14 +42,41 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, exclusive: bo
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         sync_file(temporary)
-        if exclusive and path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        os.replace(temporary, path)
+        if exclusive:
+            _link_exclusively(temporary, path)
+        else:
+            os.replace(temporary, path)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written: {describe(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _link_exclusively(temporary: Path, path: Path) -> None:
+    """Give a file a name that nobody has: a link, unlike a rename, takes no name away."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        if temporary.stat().st_nlink < 2:  # over NFS the answer may have been lost, and the call repeated: link(2)
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        _rename_exclusively(temporary, path)
+
+
+def _rename_exclusively(temporary: Path, path: Path) -> None:
+    """The same without hard links: only who could make the claim looks, and renames; ``sweep`` removes that of a dead one."""
+    claim = path.with_name(f".{path.name}.claim.tmp")
+    os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            claim.unlink()
 
 
 def write_json(path: Path, value: object, *, exclusive: bool = False) -> None:

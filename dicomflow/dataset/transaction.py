@@ -24,6 +24,7 @@ from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.parts import count_rows, read_schema
+from dicomflow.dataset.repair import check_repair, find_damaged, say_parts
 from dicomflow.dataset.rewrite import Plan, Rewriter
 from dicomflow.dataset.rollups import are_current, make_rollups
 from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
@@ -65,6 +66,8 @@ class Transaction:
         self.staging = Staging(layout, self.schemas)
         self.before: Snapshot | None = read_snapshot(layout, FORMAT_VERSION)
         self.partition_by = list(config.partition_by)
+        self.damaged: list[Path] = []
+        """Published parts that a run which reads everything again does without."""
         self._lock = lock
 
     @classmethod
@@ -87,8 +90,8 @@ class Transaction:
 
     @property
     def has_columns(self) -> bool:
-        """Whether rows that are there have the columns of the run."""
-        return self.before is None or self.before.schema == self.fingerprint
+        """Whether rows that are there have the columns of the run, and can be read."""
+        return self.before is None or (self.before.schema == self.fingerprint and not self.damaged)
 
     @property
     def has_partitions(self) -> bool:
@@ -101,20 +104,24 @@ class Transaction:
         return Rewriter(self.layout, self.schemas, run_id, partitioning)
 
     def old_parts(self, table: str) -> list[Path]:
-        """The published parts of a table."""
+        """The published parts of a table; where some are damaged, of rows none at all: each is made anew."""
+        if self.damaged and table != "files":
+            return []
         names = sorted(self.before.tables[table]) if self.before else []
-        return [self.layout.table(table) / name for name in names]
+        parts = (self.layout.table(table) / name for name in names)
+        return [part for part in parts if part not in self.damaged]
 
     def old_rollups(self) -> dict[str, list[Path]]:
         """The published parts of the rollups."""
         return {table: self.old_parts(table) for table in ROLLUPS}
 
-    def check(self, mode: Mode, columns: str) -> None:
-        """Refuse a run whose columns do not fit, or a dataset that is not whole.
+    def check(self, mode: Mode, columns: str, sources: Sequence[str] = ()) -> None:
+        """Refuse a run whose columns do not fit, or a dataset that is not whole, unless the run can make it whole.
 
         Args:
             mode: of the run.
             columns: what the user calls its columns.
+            sources: absolute paths that the run lists.
 
         Raises:
             DatasetError: in one line, with what to do.
@@ -125,9 +132,27 @@ class Transaction:
             self.partition_by = self.before.partition_by
         check_partitions(self.before, self.partition_by, mode, self.layout.root)
         Partitioning.of(self.partition_by, self.schemas.instances)
+        if mode is Mode.FULL and self.before:
+            self._do_without_damaged(self.before, sources)
         for part in (part for table in BASE_TABLES for part in self.old_parts(table)):
             if not part.is_file():
-                raise DatasetError(f"{part}: is gone; restore it, or extract into a new folder")
+                raise DatasetError(f"{part}: is gone; restore it, or read everything again with `extract --full`")
+
+    def _do_without_damaged(self, before: Snapshot, sources: Sequence[str]) -> None:
+        root, damaged = self.layout.root, find_damaged(self.layout, before)
+        if not damaged:
+            return
+        check_repair(before, damaged, sources, root)
+        self.damaged = damaged
+        lost = any(part.is_relative_to(self.layout.table("files")) for part in damaged)
+        note = (
+            "of files whose ledger row is lost, first_seen is this run, and those that are gone are forgotten"
+            if lost
+            else ""
+        )
+        _log.warning(
+            "dataset_damaged", parts=f"{say_parts(damaged, root)} made anew", **({"note": note} if note else {})
+        )
 
     def read_known(self) -> pa.Table:
         """What the ledger knows."""
@@ -212,7 +237,7 @@ class Transaction:
             partition_by=self.partition_by,
         )
         publish(self.layout, coming, {**run, "version": coming.version}, self._lock)
-        self.before = coming
+        self.before, self.damaged = coming, []
         return coming
 
     def record(self, run: Mapping[str, Any]) -> None:

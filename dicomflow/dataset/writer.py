@@ -24,6 +24,13 @@ DISTINCT_COLUMNS = frozenset({"SOPInstanceUID", "source_uri", "uri", "header_dig
 
 _KEY = "SOPInstanceUID"
 
+_BATCH_ROWS = 4096
+"""Rows after which the size of a page is looked at: Arrow's 1,024 cost a quarter more, 16,384 a twentieth less."""
+
+_PAGE_BYTES = 64 * 1024
+"""Before compression.  Keys, paths and lists have pages of a few thousand rows, so that a row among them is found soon; what
+repeats is small, and goes on to Arrow's 20,000 rows."""
+
 
 def repeating_text(schema: pa.Schema) -> list[str]:
     """Text columns whose values repeat: worth a dictionary, in a file and in memory."""
@@ -73,8 +80,9 @@ def _write(rows: pa.Table, schema: pa.Schema, path: Path, config: DatasetConfig)
             stored,
             compression="zstd",
             compression_level=config.compression_level,
-            write_batch_size=16_384,  # Arrow's 1,024 rows at a time costs a quarter more
-            use_dictionary=[name for name in schema.names if name not in DISTINCT_COLUMNS],
+            write_batch_size=_BATCH_ROWS,
+            use_dictionary=[path for field in schema for path in _repeating_leaves(field)],
+            data_page_size=_PAGE_BYTES,
             write_page_index=True,
             write_page_checksum=True,
             store_schema=False,
@@ -83,6 +91,16 @@ def _write(rows: pa.Table, schema: pa.Schema, path: Path, config: DatasetConfig)
     ):
         writer.write_table(rows.cast(stored) if rows.schema != stored else rows, config.row_group_rows)
         writer.add_key_value_metadata(_key_values(schema))
+
+
+def _repeating_leaves(field: pa.Field) -> list[str]:
+    """Paths of the leaves of a column that are worth a dictionary: ``ImageType.list.element``."""
+    if field.name in DISTINCT_COLUMNS:
+        return []
+    if not pa.types.is_list(field.type):
+        return [field.name]
+    path, item = f"{field.name}.list.element", field.type.value_type
+    return [f"{path}.{item.field(place).name}" for place in range(item.num_fields)] or [path]
 
 
 def _bloom_filter(rows: pa.Table, config: DatasetConfig) -> dict[str, object] | None:

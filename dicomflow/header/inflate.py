@@ -6,6 +6,7 @@ Knows no elements.
 
 from __future__ import annotations
 
+import time
 import zlib
 from contextlib import suppress
 
@@ -18,6 +19,7 @@ class Inflater:
     def __init__(self, data: bytes) -> None:
         self.out = bytearray()
         self.damaged = False
+        self.seconds = 0.0  # spent here so far
         self._data = data
         self._begin(-zlib.MAX_WBITS)
 
@@ -43,6 +45,7 @@ class Inflater:
 
     def inflate(self, size: int) -> None:
         """Inflate until ``size`` bytes are out, or as far as it goes: up to the very byte where a stream is damaged."""
+        start = time.perf_counter()
         while len(self.out) < size and not (self._exhausted or self.damaged or self._zlib.eof):
             if not self._rest:
                 self._rest = self._data[self._place : self._place + _INFLATE_STEP]
@@ -54,6 +57,7 @@ class Inflater:
                 self._salvage(before)
             else:
                 self._rest = self._zlib.unconsumed_tail
+        self.seconds += time.perf_counter() - start
 
     def _salvage(self, before: zlib._Decompress) -> None:
         """Repeat the step that failed byte by byte: what comes out must not depend on how the stream was cut into steps."""

@@ -93,6 +93,7 @@ class HeaderReader:
         self.verdict = OK
         self.needed = 0
         self.by_pydicom = False
+        self.inflate_seconds = 0.0  # of all headers so far
         self.has_remarks = False  # ``remarks`` of the header accepted last are not empty
         self.buffer = bytearray()
         self._size = 0
@@ -334,7 +335,9 @@ class HeaderReader:
         stream = Inflater(bytes(self.view[start:size]))
         wanted = _FIRST_INFLATE
         while True:
+            before = stream.seconds
             stream.inflate(min(wanted, self.limits.max_inflated_bytes))
+            self.inflate_seconds += stream.seconds - before
             inflated = bytearray(self.view[:start]) + stream.out
             final = (
                 stream.damaged

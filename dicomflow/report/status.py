@@ -76,23 +76,27 @@ def _time(text: str | None) -> str:
 def _facts(status: DatasetStatus) -> Iterator[tuple[str, str]]:
     for place, source in enumerate(status.sources):
         yield "" if place else "sources", harmless(source)
+    if status.partition_by:
+        yield "partitions", f"by {harmless(', '.join(status.partition_by))}: {status.partitions:,} of `instances`"
     if status.removed:
         yield "removed", f"{_files(status.removed)} that earlier runs knew"
+    yield from _activity(status)
+    if status.rerun:
+        yield "re-run", _describe_rerun(status.rerun)
+        for problem in status.rerun.problems:
+            yield "", f"refused: {harmless(problem)}"
+
+
+def _activity(status: DatasetStatus) -> Iterator[tuple[str, str]]:
+    """Who is at work, and what was left."""
     if status.writer:
         yield "writing", harmless(_describe_writer(status.writer))
     if status.commit_pending:
         yield "commit", "was recorded and not completed; readers by `open_dataset` are exact, the next run completes it"
     if status.staged:
-        taken = (
-            "read so far"
-            if status.writer and status.writer.alive is not False
-            else "can be taken up by the same command"
-        )
+        is_read = status.writer and status.writer.alive is not False
+        taken = "read so far" if is_read else "can be taken up by the same command"
         yield "staged", f"{_files(status.staged.files)} of {status.staged.tasks:,} tasks {taken}"
-    if status.rerun:
-        yield "re-run", _describe_rerun(status.rerun)
-        for problem in status.rerun.problems:
-            yield "", f"refused: {harmless(problem)}"
 
 
 def _files(count: int) -> str:
@@ -100,9 +104,10 @@ def _files(count: int) -> str:
 
 
 def _describe_writer(owner: Owner) -> str:
-    if owner.alive is False:
-        return f"nobody: process {owner.pid} on {owner.host}, since {owner.since}, is gone; the next run takes its lock"
-    return f"process {owner.pid} on {owner.host} since {owner.since}"
+    who = "a run that has not said its name"
+    if owner.host is not None or owner.pid is not None:
+        who = f"process {owner.pid} on {owner.host} since {owner.since}"
+    return f"nobody: {who} is gone; the next run takes its lock" if owner.alive is False else who
 
 
 def _describe_rerun(rerun: Rerun) -> str:

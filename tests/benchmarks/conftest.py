@@ -164,8 +164,37 @@ _TABLE = [
                 "x CPU",
                 "at least 20",
             ),
+            ("the same, dataset opened before", f"{layout}_{key}_opened", None, 1e3, "ms CPU", ""),
+            (
+                "scan of the key column / one row, opened before",
+                f"{layout}_{key}_scan",
+                f"{layout}_{key}_opened",
+                1.0,
+                "x CPU",
+                "at least 20",
+            ),
+            (
+                "read_table of the key column / one row",
+                f"{layout}_{key}_read",
+                f"{layout}_{key}",
+                1.0,
+                "x CPU",
+                "at least 20",
+            ),
             ("scan of all columns / one row", f"{layout}_{key}_all", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
             ("DuckDB, select * / one row", f"{layout}_{key}_duckdb", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
+        )
+    ),
+    *(
+        line
+        for name, about in (("all", "all columns"), ("some", "5 columns"), ("grouped", "few groups"))
+        for form in ("csv", "ndjson", "json", "parquet")
+        for figure in (f"{form}_{name}",)
+        for line in (
+            (f"query of 1,000,000 rows, {about}, {form}", f"query_{figure}", None, 1.0, "s CPU", ""),
+            ("query / plain DuckDB", f"query_{figure}", f"duckdb_{figure}", 1.0, "x CPU", "at most 1.2"),
+            ("its peak memory", f"query_{figure}_memory", None, 2.0**-10, "MiB", ""),
+            ("that of plain DuckDB", f"duckdb_{figure}_memory", None, 2.0**-10, "MiB", ""),
         )
     ),
 ]

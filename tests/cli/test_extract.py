@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -195,3 +197,22 @@ def test_log_json(run: Run, studies: Path, tmp_path: Path) -> None:
     assert outcome.code == 0
     assert events
     assert all(event["service"] == "dicomflow" and event["run_id"] for event in events)
+
+
+def test_metrics(run: Run, studies: Path, tmp_path: Path) -> None:
+    """A free port is found and said; a file is left; a port that is taken is one line, and nothing is read."""
+    file, dest = tmp_path / "run.prom", tmp_path / "out"
+    done = run("extract", studies, "-o", dest, "--metrics-port", 0, "--metrics-file", file, "--columns", "minimal")
+    assert done.code == 0
+    assert re.search(r"^dicomflow: metrics http://127\.0\.0\.1:[0-9]+/metrics$", done.err, re.MULTILINE)
+    assert "dicomflow_run_success 1.0\n" in file.read_text()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = run("extract", studies, "-o", tmp_path / "other", "--metrics-port", taken.getsockname()[1])
+    assert (
+        refused.code == 2
+        and refused.err.count("\n") == 1
+        and "Address already in use; take another port" in refused.err
+    )
+    assert not (tmp_path / "other").exists()

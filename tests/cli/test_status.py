@@ -50,7 +50,40 @@ def test_a_dataset_that_is_being_written(run: Run, dest: Path) -> None:
     with write_lock(Layout(dest)):
         assert f"writing     process {os.getpid()} on " in run("status", dest, "--no-listing").out
     Layout(dest).lock.write_text("")
-    assert "writing     nobody: " in run("status", dest, "--no-listing").out
+    assert "writing     nobody: a run that has not said its name is gone; " in run("status", dest, "--no-listing").out
+
+
+def test_a_name_that_is_not_utf8(run: Run, tmp_path: Path) -> None:
+    """A SOURCE is shown as the ledger shows its files, and may be given so; JSON holds nothing that is no text."""
+    source = tmp_path / os.fsdecode(b"so\xffurce")
+    source.mkdir()
+    (source / os.fsdecode(b"f\xfe")).write_bytes(next(make_series("ct")).data)
+    dest = tmp_path / "out"
+    assert run("extract", source, "-o", dest, "--quiet", "--columns", "minimal").code == 0
+    shown = f"file://{tmp_path}/so%FFurce"
+    assert f"sources     {shown}\n" in run("status", dest).out
+    found = run("status", dest, "--json").out
+    assert json.loads(found)["sources"] == [shown] and "\\ud" not in found
+    again = run("extract", shown, "-o", dest, "--columns", "minimal", "--no-dashboard")
+    assert again.code == 0 and json.loads(run("status", dest, "--json").out)["runs"][0]["read"] == 0
+    assert f"{shown}/f%FE" in run("files", dest, "--status", "ok").out
+    for path in source.iterdir():
+        path.unlink()
+    assert f"refused: {shown}: nothing is there, but" in run("status", dest).out
+    source.rmdir()
+    assert f"refused: {shown}: is not there any more" in run("status", dest).out
+
+
+def test_partitions(run: Run, studies: Path, tmp_path: Path) -> None:
+    """What they are by, and how many there are."""
+    (tmp_path / "c.yaml").write_text("dataset: {partition_by: [Modality, StudyDate.year]}\n")
+    dest = tmp_path / "out"
+    options = ("--config", tmp_path / "c.yaml", "--quiet", "--columns", "minimal")
+    assert run("extract", studies, "-o", dest, *options).code == 0
+    folders = {path.parent for path in (dest / "instances").rglob("*.parquet")}
+    assert f"partitions  by Modality, StudyDate.year: {len(folders)} of `instances`\n" in run("status", dest).out
+    found = json.loads(run("status", dest, "--json").out)
+    assert (found["partition_by"], found["partitions"]) == (["Modality", "StudyDate.year"], len(folders))
 
 
 def test_a_source_that_is_gone(run: Run, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class Archive:
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock, patch("os.fsync"):  # the disk of the test may take its time
             transaction = Transaction(self.layout, self.instances, self.config, lock)
-            transaction.check(mode, "minimal")
+            transaction.check(mode, "minimal", sources)
             transaction.staging.open(f"job {mode is Mode.FULL}")
             return self._change(transaction, mode, list(sources), 0 if stop else tasks)
 

@@ -196,6 +196,13 @@ def test_retry_reads_what_failed_and_nothing_else() -> None:
     assert changes.listed == 2 and kept(changes, before) == [("/s/a", None)]
 
 
+def test_retry_leaves_a_file_that_is_back_as_it_is() -> None:
+    """The ledger says that it is gone until a run that looks at all files: it is not counted as unchanged."""
+    before = known("/s/f", "failed") | known("/s/back", "removed")
+    changes = look(file("/s/f") | file("/s/back"), before, Mode.RETRY)
+    assert places(changes.to_read) == [("/s/f", None)] and changes.listed == 1
+
+
 def test_what_is_known_of_a_listed_file_is_not_overwritten() -> None:
     """Files that come with the time they were first seen keep it."""
     listed = rows_of(file("/s/a"), SOURCE_FILE_SCHEMA).append_column("first_seen", pa.array([77], pa.timestamp("us")))

@@ -8,8 +8,8 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +20,7 @@ import pytest
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import commit, storage
-from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo
+from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo, sweep
 from dicomflow.dataset.layout import BASE_TABLES, Layout, list_parts
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.parts import describe_part
@@ -30,6 +30,7 @@ from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
 from dicomflow.query import open_dataset
 from dicomflow.schema.arrow import instances_schema
+from tests.durable.disk import Crash, dying
 
 from .archive import stage_task
 from .conftest import PROFILE
@@ -38,10 +39,6 @@ from .test_snapshot import hostile
 COLUMN = {"instances": "source_uri", "files": "uri", "conflicts": "source_uri"}
 BEFORE = {"instances": ["/gone", "/keep"], "files": ["/gone", "/keep"], "conflicts": ["/lost"], "version": 1}
 AFTER = {"instances": ["/come", "/keep", "/more"], "files": ["/come", "/keep", "/more"], "conflicts": [], "version": 2}
-
-
-class Crash(BaseException):
-    """The process is gone."""
 
 
 class Held:
@@ -197,59 +194,6 @@ def test_a_table_that_does_not_change_is_not_touched(published: Layout) -> None:
 # ---- crashes ---------------------------------------------------------------------------------------------------------
 
 
-def _half_copied(source: Path, target: Path) -> None:
-    Path(target).write_bytes(Path(source).read_bytes()[:100])
-
-
-def _half_removed(folder: Path) -> None:
-    for path in sorted(Path(folder).rglob("*"))[::2]:
-        if path.is_file():
-            os.unlink(path)
-
-
-HALF = {"copyfile": _half_copied, "rmtree": _half_removed}
-"""What a process leaves that dies in the middle of a step that is not one for the disk."""
-
-
-@contextmanager
-def crash_at(step: int, *, after: bool) -> Iterator[list[str]]:
-    """Let the process die at the ``step``-th change of the disk, before (or half-way) or after it; gives the changes made.
-
-    A dead process does nothing more, whatever its ``finally`` says.
-    """
-    made: list[str] = []
-
-    def guard(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            made.append(name)
-            mine = len(made)
-            if mine > step > 0:
-                raise Crash
-            if mine == step and not after:
-                HALF.get(name, lambda *_: None)(*arguments)
-                raise Crash
-            result = real(*arguments, **options)
-            if mine == step:
-                raise Crash
-            return result
-
-        return call
-
-    with ExitStack() as stack:
-        for holder, name in (
-            (os, "replace"),
-            (os, "rename"),
-            (os, "link"),
-            (storage, "_swap"),
-            (pathlib.Path, "unlink"),
-            (shutil, "rmtree"),
-            (shutil, "copyfile"),
-        ):
-            stack.enter_context(patch.object(holder, name, guard(name, getattr(holder, name))))
-        stack.enter_context(patch.object(os, "fsync", guard("fsync", lambda _: None)))  # the disk may take its time
-        yield made
-
-
 def _no_links(*_: object) -> None:
     raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
@@ -270,22 +214,29 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
+def take_up(layout: Layout) -> bool:
+    """What the next run does first; whether there was a commit to complete."""
+    redone = redo(layout)
+    discard(layout.next)
+    sweep(layout.private)
+    return redone
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_crash_at_every_step(published: Layout, tmp_path: Path, disk: str, after: bool) -> None:
     """resume(crash(x)) == x: at each step readers see one version; then redo makes the new one whole, or a new run does."""
     rehearsal = copy(published, tmp_path / "rehearsal")
-    with crash_at(0, after=False) as made:
+    with dying(0) as made:
         publish_new(rehearsal)
     assert set(made) == STEPS[disk]
     ends = []
     for step in range(1, len(made) + 1):
         layout = copy(published, tmp_path / f"crash{step}")
-        with crash_at(step, after=after), suppress(Crash):
+        with dying(step, after=after), suppress(Crash):
             publish_new(layout)
             pytest.fail("did not crash")
         seen = check_readers(layout, may_be_away=disk == "no-swap")
-        redone = redo(layout)
-        discard(layout.next)
+        redone = take_up(layout)
         ends.append(seen == AFTER)
         assert seen == AFTER or not redone, f"step {step}"
         check_plain(layout, seen)
@@ -301,13 +252,12 @@ def test_crashes_one_after_the_other(published: Layout, disk: str, after: bool) 
     """Redoing may itself be killed at each of its steps, again and again; readers see one version all the time."""
     publish_new_until_record(published)
     for step in range(1, 200):
-        with crash_at(step, after=after) as made, suppress(Crash):
+        with dying(step, after=after) as made, suppress(Crash):
             redo(published)
         assert check_readers(published, may_be_away=disk == "no-swap") == AFTER
         if len(made) < step:
             break
-    redo(published)
-    discard(published.next)
+    take_up(published)
     check_plain(published, AFTER)
 
 
@@ -327,7 +277,7 @@ def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: P
     steps = 0
     for step in range(1, 200):
         layout = copy(first, tmp_path / f"first{step}")
-        with crash_at(step, after=after) as made, suppress(Crash):
+        with dying(step, after=after) as made, suppress(Crash):
             publish_next(layout, 1)
         steps = len(made)
         if steps < step:
@@ -339,8 +289,7 @@ def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: P
             with pytest.raises(DatasetError, match="no dicomflow dataset here"):
                 open_dataset(layout.root)
         assert all(plain(layout, table) in (None, BEFORE[table]) for table in BASE_TABLES)
-        redo(layout)
-        discard(layout.next)
+        take_up(layout)
         if is_there:
             check_plain(layout, BEFORE)
     assert steps > 15
@@ -551,6 +500,34 @@ def test_prepare_makes_a_new_folder(tmp_path: Path) -> None:
         assert list(layout.private.iterdir()) == []
     (tmp_path / "empty").mkdir()
     prepare_destination(Layout(tmp_path / "empty"))
+
+
+def test_prepare_syncs_the_names_that_it_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut after the first publish leaves DEST: each folder that was made is synced in the one above, from the top."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    layout = Layout(tmp_path / "a" / "b")
+    prepare_destination(layout)
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    prepare_destination(layout)
+    assert len(synced) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_prepare_where_the_parent_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A broken disk is one line; a folder that may be written but not read is none."""
+
+    def fail(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(commit, "sync_folder", fail)
+    if number == errno.EACCES:
+        prepare_destination(Layout(tmp_path / "d"))
+        return
+    with pytest.raises(DatasetError, match="/d: cannot be written: Input/output error$"):
+        prepare_destination(Layout(tmp_path / "d"))
 
 
 def test_prepare_refuses_a_file(tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_counts_are_those_of_the_rows() -> None:
     assert full.counts() == {("failed", "not_found"): 1}
 
 
+def test_attempts_and_failures() -> None:
+    """A file that was tried again says so; one that failed counts once, however often that is said."""
+    ledger = LedgerRows(4)
+    ledger.try_again([1, 3])
+    ledger.try_again([3])
+    failed = Outcome(status=Status.FAILED, code=Code.IO_ERROR)
+    for index in (3, 3, 1):
+        ledger.set(index, failed)
+    ledger.set(1, Outcome(status=Status.NOT_DICOM, code=Code.EMPTY_FILE))
+    assert ledger.to_table(make_files(4), "run", 0)["attempts"].to_pylist() == [1, 2, 1, 3] and ledger.failed == 1
+
+
 def test_no_files() -> None:
     """A task without files has no rows and no counts."""
     assert LedgerRows(0).to_table(make_files(0), "run", 0).num_rows == 0 and LedgerRows(0).counts() == {}

@@ -56,6 +56,24 @@ def test_hostile_values_have_folders_of_their_own() -> None:
         check_folder(name)
 
 
+CASED = st.text(st.sampled_from("aAzZ01~%_.éÉß"), max_size=90) | st.sampled_from([MISSING, MISSING.upper(), "CT", "ct"])
+
+
+@given(st.sets(CASED | CASED.map(str.upper) | CASED.map(str.lower), max_size=9))
+def test_a_file_system_without_case(texts: set[str]) -> None:
+    """Where two names that differ by case are one, two values still have two folders, and neither is that of missing ones."""
+    key = PartitionKey("Modality", is_year=False)
+    folders = [key.name_folder(text).lower() for text in texts - {""}]
+    assert len({*folders, key.name_folder(None).lower()}) == len(folders) + 1
+
+
+def test_values_that_differ_by_case_are_split() -> None:
+    """Small letters are marked; what has none, as most codes of DICOM, is a folder of its own name."""
+    rows = pa.table({"Modality": ["CT", "ct", "Ct", "cT"]})
+    found = [folder for folder, _ in Partitioning((PartitionKey("Modality", is_year=False),)).split(rows, 4)]
+    assert sorted(found) == ["by_Modality=CT", "by_Modality=Ct~2", "by_Modality=cT~1", "by_Modality=ct~3"]
+
+
 def test_a_short_value_is_found_as_it_is() -> None:
     """Years and missing values, too."""
     assert encode_value("MR") == "MR" and PartitionKey("Modality", is_year=False).name_folder(7) == "by_Modality=7~"
@@ -97,10 +115,10 @@ def test_settings_that_are_refused(value: object) -> None:
 
 def test_rows_are_split_and_none_is_lost() -> None:
     """By two keys, dictionary-encoded or not."""
-    rows = pa.table({"A": ["x", "y", "x", None], "N": [1, 1, None, 2], "row": [0, 1, 2, 3]})
+    rows = pa.table({"A": ["X", "Y", "X", None], "N": [1, 1, None, 2], "row": [0, 1, 2, 3]})
     partitioning = Partitioning((PartitionKey("A", is_year=False), PartitionKey("N", is_year=False)))
     expected = {
-        "by_A=x/by_N=1~": [0], "by_A=y/by_N=1~": [1], f"by_A=x/by_N={MISSING}": [2], f"by_A={MISSING}/by_N=2~": [3],
+        "by_A=X/by_N=1~": [0], "by_A=Y/by_N=1~": [1], f"by_A=X/by_N={MISSING}": [2], f"by_A={MISSING}/by_N=2~": [3],
     }  # fmt: skip
     for table in (rows, rows.set_column(0, "A", rows["A"].dictionary_encode())):
         assert {folder: piece["row"].to_pylist() for folder, piece in partitioning.split(table, 9)} == expected
@@ -113,12 +131,12 @@ def test_the_buffer_is_bounded() -> None:
     partitioning = Partitioning((PartitionKey("A", is_year=False),))
     buffer = PartitionBuffer(partitioning, 4, 1 << 30, lambda rows, folder: written.append((folder, rows.num_rows)))
     for _ in range(10):
-        buffer.add(pa.table({"A": ["x", "y"] * 10}))
+        buffer.add(pa.table({"A": ["X", "Y"] * 10}))
     assert written == []
-    buffer.add(pa.table({"A": ["x"] * (1 << 16)}))
-    assert written == [("by_A=x", 65_636)]
+    buffer.add(pa.table({"A": ["X"] * (1 << 16)}))
+    assert written == [("by_A=X", 65_636)]
     buffer.flush()
-    assert written[1:] == [("by_A=y", 100)]
+    assert written[1:] == [("by_A=Y", 100)]
     with pytest.raises(DatasetError, match=r"more than 4 partitions; nothing was published"):
         buffer.add(pa.table({"A": ["1", "2", "3"]}))
 

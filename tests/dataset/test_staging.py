@@ -18,6 +18,7 @@ from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.errors import DatasetError
 from dicomflow.model import SOURCE_FILE_SCHEMA
+from tests.durable.disk import Crash, dying
 
 from .conftest import NOON, describe_schema
 
@@ -28,10 +29,6 @@ RUN = NOON + timedelta(hours=1)
 NOW = int((NOON + timedelta(hours=2) - NOON.replace(1970, 1, 1, 0)) / timedelta(microseconds=1))
 """When the next one lists."""
 AGES_AGO = NOON - timedelta(days=365)
-
-
-class Crash(BaseException):
-    """The process is gone."""
 
 
 @pytest.fixture
@@ -170,36 +167,15 @@ def test_two_attempts_that_saw_different_files(layout: Layout, staging: Staging,
     assert staged(layout) == {"files": ["/a", "/b", "/c"], "instances": ["/a", "/b", "/c"]}
 
 
-@pytest.mark.parametrize("step", range(1, 13))
+@pytest.mark.parametrize("step", range(1, 17))
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_while_it_takes_up(
-    layout: Layout, staging: Staging, stage: Stage, monkeypatch: pytest.MonkeyPatch, step: int, after: bool
-) -> None:
+def test_killed_while_it_takes_up(layout: Layout, staging: Staging, stage: Stage, step: int, after: bool) -> None:
     """Killed at any write or removal of taking up, the next run takes up the same rows, each once."""
     stage(layout.staging, "t1-aaaaaaaa", [read("/a"), read("/b")])
     stage(layout.staging, "t2-aaaaaaaa", [read("/c"), read("/d")])
     files = pa.concat_tables([listed("/a"), listed("/b", size=1), listed("/c"), listed("/d", size=1)])
-    made = 0
-
-    def guard(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal made
-            made += 1
-            mine = made
-            if mine == step and not after:
-                raise Crash
-            result = real(*arguments, **options)
-            if mine == step:
-                raise Crash
-            return result
-
-        return call
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write_data_file", guard(module.write_data_file))
-        patch.setattr(Path, "unlink", guard(Path.unlink))
-        with pytest.raises(Crash):
-            staging.adopt(files, NOW)
+    with dying(step, after=after, changes=[(module, "write_data_file"), (Path, "unlink")]), pytest.raises(Crash):
+        staging.adopt(files, NOW)
     left = staging.adopt(files, NOW)
     assert staged(layout) == {"files": ["/a", "/c"], "instances": ["/a", "/c"]}
     assert left["uri"].to_pylist() == ["/b", "/d"]

@@ -8,12 +8,15 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dicomflow.dataset import storage
+from dicomflow.dataset.commit import sweep
 from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_atomically, write_json
 from dicomflow.errors import DatasetError
 
@@ -80,14 +83,94 @@ def test_a_file_system_that_does_not_sync_folders(monkeypatch: pytest.MonkeyPatc
 # ---- exclusive, links, folders that change places --------------------------------------------------------------------
 
 
-def test_exclusive_does_not_overwrite(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_links", [True, False])
+def test_exclusive_does_not_overwrite(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_links: bool) -> None:
     """What must not be there yet is not replaced, and nothing else is left."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse(errno.EPERM))
     write_json(tmp_path / "x.json", 1, exclusive=True)
     with pytest.raises(DatasetError, match=r"x\.json: cannot be written: File exists$"):
         write_json(tmp_path / "x.json", 2, exclusive=True)
     assert (tmp_path / "x.json").read_text() == "1\n" and [path.name for path in tmp_path.iterdir()] == ["x.json"]
     write_json(tmp_path / "x.json", 3)
     assert (tmp_path / "x.json").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_exclusive_at_the_last_moment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_links: bool) -> None:
+    """Another that comes between the bytes and the name, however late, is first."""
+    path = tmp_path / "x.json"
+    name = "link" if has_links else "open"
+    real = getattr(os, name)
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        if has_links or ".claim." in str(arguments[0]):
+            path.write_text("first")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, name, late)
+    with pytest.raises(DatasetError, match="File exists"):
+        write_json(path, 2, exclusive=True)
+    assert path.read_text() == "first" and [each.name for each in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_exclusive_of_many_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_links: bool) -> None:
+    """Exactly one gets the name, and the file is that one's."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+    for attempt in range(20):
+        path, together, won = tmp_path / f"{attempt}.json", threading.Barrier(4), []
+
+        def claim(number: int, path: Path = path, together: Any = together, won: list[int] = won) -> None:
+            together.wait()
+            with contextlib.suppress(DatasetError):
+                write_json(path, number, exclusive=True)
+                won.append(number)
+
+        threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1 and path.read_text() == f"{won[0]}\n"
+
+
+def test_exclusive_where_the_answer_was_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A network file system may do it, lose its answer, and refuse the second attempt: it was done all the same."""
+    real = os.link
+
+    def twice(*paths: Path) -> None:
+        real(*paths)
+        real(*paths)
+
+    monkeypatch.setattr(os, "link", twice)
+    write_json(tmp_path / "x.json", 1, exclusive=True)
+    assert (tmp_path / "x.json").read_text() == "1\n" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_exclusive_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int) -> None:
+    """A fault of the disk is no reason to try another way."""
+    monkeypatch.setattr(os, "link", refuse(number))
+    with pytest.raises(DatasetError, match=os.strerror(number)):
+        write_json(tmp_path / "x.json", 1, exclusive=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_that_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without hard links: while another is at it nobody else is, and its claim stays; whoever is next sweeps that of a dead one."""
+    monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+    claim = tmp_path / ".x.json.claim.tmp"
+    claim.touch()
+    with pytest.raises(DatasetError, match="File exists"):
+        write_json(tmp_path / "x.json", 1, exclusive=True)
+    assert [path.name for path in tmp_path.iterdir()] == [claim.name]
+    sweep(tmp_path)
+    write_json(tmp_path / "x.json", 1, exclusive=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_a_link_is_the_same_file(tmp_path: Path) -> None:

@@ -511,7 +511,7 @@ def test_a_key_that_its_filter_does_not_hold(dest: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(KeyFilter, "ask", lambda self, path: [])
     assert "is not in its Bloom filter" in find_faults(dest)["lookup"][0]
     monkeypatch.setattr(KeyFilter, "ask", lambda self, path: [0])
-    monkeypatch.setattr("dicomflow.dataset.check_pages.find_row", lambda parts, schema, uid: schema.empty_table())
+    monkeypatch.setattr("dicomflow.dataset.check_pages.find_row", lambda parts, schema, uid: None)
     assert "is not found by its key" in find_faults(dest)["lookup"][0]
 
 

@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,31 +26,65 @@ class Crash(BaseException):
     """The process is gone."""
 
 
+CHANGES: tuple[tuple[object, str], ...] = (
+    (os, "replace"),
+    (os, "rename"),
+    (os, "link"),
+    (storage, "_swap"),
+    (pathlib.Path, "unlink"),
+    (shutil, "rmtree"),
+    (shutil, "copyfile"),
+)
+
+
+def _half_copied(source: Path, target: Path) -> None:
+    Path(target).write_bytes(Path(source).read_bytes()[:100])
+
+
+def _half_removed(folder: Path, *_: object) -> None:
+    for path in sorted(Path(folder).rglob("*"))[::2]:
+        if path.is_file():
+            os.unlink(path)
+
+
+_HALF: dict[str, Callable[..., None]] = {"copyfile": _half_copied, "rmtree": _half_removed}
+"""What a process leaves that dies in the middle of a step that is not one for the disk."""
+
+
 @contextlib.contextmanager
-def dying(step: int, disk: Disk | None = None) -> Iterator[list[str]]:
-    """Let the process die at the ``step``-th change of the disk, before it is made; gives the changes made (0: never)."""
+def dying(
+    step: int, disk: Disk | None = None, *, after: bool = False, changes: Sequence[tuple[object, str]] = CHANGES
+) -> Iterator[list[str]]:
+    """Let the process die at the ``step``-th change of the disk, before (or half-way) or after it; gives the changes made.
+
+    A dead process does nothing more, whatever its ``finally`` says.
+
+    Args:
+        step: 0 for never.
+        disk: what follows the syncs.
+        after: the change is made, then the process dies.
+        changes: holders and names of the functions that make them; a sync is always one.
+    """
     made: list[str] = []
 
     def guard(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             made.append(name)
-            if len(made) == step:
+            mine = len(made)
+            if mine > step > 0:
                 raise Crash
-            if len(made) > step > 0 and name != "fsync":
-                raise Crash  # a dead process does nothing more, whatever its ``finally`` says
-            return real(*arguments, **options)
+            if mine == step and not after:
+                _HALF.get(name, lambda *_: None)(*arguments)
+                raise Crash
+            result = real(*arguments, **options)
+            if mine == step:
+                raise Crash
+            return result
 
         return call
 
     with contextlib.ExitStack() as stack:
-        for holder, name in (
-            (os, "replace"),
-            (os, "rename"),
-            (os, "link"),
-            (storage, "_swap"),
-            (pathlib.Path, "unlink"),
-            (shutil, "rmtree"),
-        ):
+        for holder, name in changes:
             stack.enter_context(patch.object(holder, name, guard(name, getattr(holder, name))))
         sync = (lambda _: None) if disk is None else disk.sync  # the disk of the test may take its time
         stack.enter_context(patch.object(os, "fsync", guard("fsync", sync)))

@@ -98,6 +98,7 @@ def deduplicate_and_publish(work: Path, rows: int) -> str:
     prepare_destination(layout)
     with write_lock(layout) as lock:
         transaction = Transaction(layout, instances_schema(load_profile("standard")), CONFIG, lock)
+        transaction.staging.keep_only(transaction.staging.ledgers())
         nothing = SOURCE_FILE_SCHEMA.empty_table()
         changes = compare(nothing, transaction.read_known(), [], Mode.INCREMENT, 0)
         transaction.staging.keep_only(transaction.staging.ledgers())

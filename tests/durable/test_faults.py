@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +17,19 @@ from unittest.mock import patch
 import pytest
 
 import dicomflow
-from dicomflow import pipeline, worker
+from dicomflow import pipeline
 from dicomflow.dataset import parts, storage, writer
 from dicomflow.dataset.layout import Layout
 from dicomflow.errors import DatasetError
 from tests.durable.model import Content, expect, read_with_pandas, write
 
-QUIET = {"columns": "minimal", "compute__scheduler": "threads", "compute__workers": 1, "plan__files_per_task": 2}
+QUIET = {
+    "columns": "minimal",
+    "compute__scheduler": "threads",
+    "compute__workers": 1,
+    "plan__files_per_task": 2,
+    "retry__attempts": 1,
+}
 
 OLD = {
     "a": Content("1.1", "Doe^A", 0),
@@ -64,13 +71,13 @@ class Home:
     def extract(self, **options: Any) -> dicomflow.RunSummary:
         return dicomflow.extract(self.source, self.dest, **{**QUIET, **options})
 
-    def check_intact(self) -> None:
+    def check_intact(self, *, verify: bool = True) -> None:
         """Each reader sees a whole version; a later run ends as if nothing had been."""
         if not Layout(self.dest).commit_record.exists():
             assert read_with_pandas(self.dest) in (self.old, self.new)
         self.extract()
         assert read_with_pandas(self.dest) == self.new
-        assert not dicomflow.verify_dataset(self.dest).faults
+        assert not verify or not dicomflow.verify_dataset(self.dest).faults
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +122,20 @@ WRITES = [
 READS = [(parts.pq, "ParquetFile"), (parts.pq, "read_metadata")]
 
 
+class Seen:
+    """Which sorts of calls have failed twice: the promises of ``verify``, which take long, are looked at for two of each."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+
+    def is_new(self, name: str) -> bool:
+        self._count[name] += 1
+        return self._count[name] <= 2
+
+
 def test_no_write_may_fail_unseen(home: Home) -> None:
     """At each write the disk is full, or broken: one line, the old version or the new one, and the next run completes it."""
-    step, failed = 0, True
+    step, failed, seen = 0, True, Seen()
     while failed:
         home.reset()
         step += 1
@@ -130,13 +148,13 @@ def test_no_write_may_fail_unseen(home: Home) -> None:
                 said.append(str(fault))
             failed = len(made) >= step
         assert all(os.strerror(error) in line and "\n" not in line for line in said)
-        home.check_intact()
+        home.check_intact(verify=not failed or seen.is_new(made[step - 1]))
     assert step > 20
 
 
 def test_no_read_of_the_dataset_may_fail_unseen(home: Home) -> None:
     """At each read of a part: one line that names it, and the next run completes it."""
-    step, failed = 0, True
+    step, failed, seen = 0, True, Seen()
     while failed:
         home.reset()
         step += 1
@@ -144,7 +162,7 @@ def test_no_read_of_the_dataset_may_fail_unseen(home: Home) -> None:
             with contextlib.suppress(DatasetError):
                 home.extract()
             failed = len(made) >= step
-        home.check_intact()
+        home.check_intact(verify=not failed or seen.is_new(made[step - 1]))
     assert step > 10
 
 
@@ -158,7 +176,7 @@ def test_a_source_that_cannot_be_read_fails_and_is_read_later(home: Home) -> Non
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(descriptor, buffers)
 
-    with patch.object(worker.os, "readv", broken):
+    with patch.object(os, "readv", broken):
         summary = home.extract()
     assert ("failed", "io_error", 1) in summary.outcomes and summary.failed == 1
     assert home.extract().read == 1 and read_with_pandas(home.dest) == home.new
@@ -213,7 +231,7 @@ def test_a_source_that_changes_while_it_is_read(home: Home) -> None:
             path.write_bytes(Content("1.6", "Doe^G", 0).data())
         return size
 
-    with patch.object(worker.os, "readv", changing):
+    with patch.object(os, "readv", changing):
         home.extract()
     assert changed
     assert home.extract().read == 1

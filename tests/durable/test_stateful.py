@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import dicomflow
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.verification import CHECKS
 from dicomflow.errors import DatasetError, DatasetLocked
 from tests.durable.disk import Crash, Disk, dying
 from tests.durable.model import Content, expect, expect_series, read_series, read_with_duckdb, read_with_pandas, write
@@ -32,6 +33,14 @@ QUIET = {
     "dataset__compact_above": 4,
 }
 
+MODES = ["increment", "increment", "full", "add_columns"]
+
+DEAD = frozenset({"commit", "leftovers"})
+"""Checks of ``verify`` that say what a dead run left, until the next run."""
+
+COUNTED = frozenset(CHECKS) - {"lookup", "winners"}
+"""Checks that always have something to look at."""
+
 contents = st.builds(
     Content,
     uid=st.sampled_from(["1.2", "1.3", "1.4"]),
@@ -42,7 +51,10 @@ contents = st.builds(
 
 
 class Durable(RuleBasedStateMachine):
-    """Files come, change and go; runs end, die or lose the disk's cache; another writer knocks."""
+    """Files come, change and go; runs of every mode end, die or lose the disk's cache; another writer knocks.
+
+    ``files`` are those on the disk, ``read`` those that the published version was read from.
+    """
 
     settings_of_run: Mapping[str, Any] = QUIET
 
@@ -51,12 +63,19 @@ class Durable(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp(prefix="durable"))
         self.source, self.dest = self.home / "source", self.home / "dest"
         self.source.mkdir()
+        (self.home / "wide.yaml").write_text("profile: wide\nextends: minimal\ncolumns: [ConvolutionKernel]\n")
+        self.profiles = {"minimal": "minimal", "wide": str(self.home / "wide.yaml")}
+        self.profile = "minimal"
         write(self.source / "first", Content("1.1", "Poe^E", 0))
         self.files = {"first": Content("1.1", "Poe^E", 0)}
+        self.read: dict[str, Content] = {}
         self.published: dict[str, Any] | None = None
         self.known: set[str] = set()
         self.versions: dict[tuple[str, int, int], bytes] = {}
         self.coming: dict[str, Any] | None = None
+        self.coming_read: dict[str, Content] = {}
+        self.excused: frozenset[str] = frozenset()
+        self.is_seen = True
 
     def teardown(self) -> None:
         shutil.rmtree(self.home)
@@ -85,40 +104,68 @@ class Durable(RuleBasedStateMachine):
 
     # ---- runs ----
 
-    @rule(mode=st.sampled_from(["increment", "increment", "full"]))
-    def run(self, mode: str) -> None:
+    @rule(mode=st.sampled_from(MODES), other=st.booleans())
+    def run(self, mode: str, other: bool) -> None:
         """It ends; what it did not read it says."""
-        self._expect_next()
-        summary = dicomflow.extract(self.source, self.dest, mode=mode, **self.settings_of_run)
+        self._expect_all()
+        summary = self._extract(mode, other)
         assert summary.files == len(self.files) == summary.read + summary.unchanged + summary.resumed
         self._take_over()
+        self._look()
 
-    @rule(step=st.integers(1, 100), power=st.booleans(), mode=st.sampled_from(["increment", "increment", "full"]))
-    def die(self, step: int, power: bool, mode: str) -> None:
+    @rule(
+        step=st.integers(1, 100),
+        power=st.booleans(),
+        mode=st.sampled_from([*MODES, "retry_failed"]),
+        other=st.booleans(),
+    )
+    def die(self, step: int, power: bool, mode: str, other: bool) -> None:
         """The process dies at some change of the disk, and perhaps the power fails."""
-        self._expect_next()
+        if mode == "retry_failed":
+            self._make_current()
+        self._expect_all()
         self.dest.mkdir(exist_ok=True)
         disk = Disk(self.dest, self.home / "shadow") if power else None
         with dying(step, disk):
             try:
-                dicomflow.extract(self.source, self.dest, mode=mode, **self.settings_of_run)
+                self._extract(mode, other)
             except Crash:
                 pass
             else:
                 self._take_over()
+                self._look()
                 return
         if disk:
             disk.cut_power()
         self._forget_lock()
         self._see_what_is_published()
+        self._look(DEAD)
+
+    @rule(name=st.sampled_from(NAMES), failed=contents, new=contents)
+    def retry_failed(self, name: str, failed: Content, new: Content) -> None:
+        """What failed is read again; a file that is new stays unknown."""
+        self._make_current()
+        failures = self._failures()
+        if failures:
+            self.put(failures[0], failed)
+        if name not in self.files:
+            self.put(name, new)
+        self._expect({**self.read, **{each: self.files[each] for each in failures}})
+        summary = self._extract("retry_failed", False)
+        assert summary.read >= len(failures) and summary.files == summary.read + summary.unchanged + summary.resumed
+        self._take_over()
+        self._look()
 
     @precondition(lambda self: self.published is not None)
     @rule(step=st.integers(0, 50))
     def compact(self, step: int) -> None:
         """Rows do not change when parts are merged, or when that dies."""
+        died = True
         with dying(step), contextlib.suppress(Crash):
             dicomflow.compact(self.dest)
+            died = False
         self._forget_lock()
+        self._look(DEAD if died else frozenset())
 
     @precondition(lambda self: self.dest.exists())
     @rule()
@@ -135,14 +182,16 @@ class Durable(RuleBasedStateMachine):
                 with pytest.raises(DatasetError) as caught:
                     write_again()
                 assert isinstance(caught.value, DatasetLocked) or self.published is None
+        self._look(self.excused)
 
     # ---- what must hold ----
 
     @invariant()
-    def readers_see_the_dataset(self) -> None:
-        """At every moment: pandas, DuckDB and ``open_dataset`` see the last published version, whole."""
-        if self.published is None:
+    def the_dataset_is_as_promised(self) -> None:
+        """After every step: pandas, DuckDB and ``open_dataset`` see the last published version, whole, and ``verify`` finds no fault."""
+        if self.published is None or self.is_seen:
             return
+        self.is_seen = True
         self._check(read_with_pandas(self.dest), "pandas")
         self._check(read_with_duckdb(self.dest), "DuckDB")
         assert read_series(self.dest) == expect_series(self.published)
@@ -150,18 +199,56 @@ class Durable(RuleBasedStateMachine):
         rows = dataset.to_arrow(["source_uri", "SOPInstanceUID"]).to_pydict()
         mine = dict(zip(rows["source_uri"], rows["SOPInstanceUID"], strict=True))
         assert mine == {uri: uid for uri, (uid, _) in self.published["instances"].items()}
+        assert ("ConvolutionKernel" in dataset.instances.schema.names) == (self.profile == "wide")
+        self._verify()
+
+    def _verify(self) -> None:
+        """Every promise; but what a dead run left is there until the next one."""
+        verification = dicomflow.verify_dataset(self.dest)
+        assert not [fault for fault in verification.faults if fault.check not in self.excused]
+        assert all(check.not_made is None and check.looked_at for check in verification.checks if check.name in COUNTED)
 
     def _check(self, seen: dict[str, Any], reader: str) -> None:
         assert seen == self.published, reader
 
     # ---- the model ----
 
-    def _expect_next(self) -> None:
-        files = {str(self.source / name): content for name, content in self.files.items()}
-        self.coming = expect(files, self.known - set(files))
+    def _extract(self, mode: str, other: bool) -> dicomflow.RunSummary:
+        """A run; other columns only with a mode that may change them."""
+        profile = self.profile
+        if other and mode in ("full", "add_columns"):
+            profile = "wide" if profile == "minimal" else "minimal"
+        settings = {**self.settings_of_run, "columns": self.profiles[profile]}
+        if mode == "add_columns" and self.published is not None:
+            summary = dicomflow.add_columns(self.dest, **settings)
+        else:
+            mode = "increment" if mode == "add_columns" else mode
+            summary = dicomflow.extract(self.source, self.dest, mode=mode, **settings)
+        self.profile = profile
+        return summary
+
+    def _expect_all(self) -> None:
+        self._expect(dict(self.files))
+
+    def _expect(self, read: dict[str, Content]) -> None:
+        """The next version is that of these files; of the others that were known the ledger says that they are gone."""
+        files = {str(self.source / name): content for name, content in read.items()}
+        self.coming, self.coming_read = expect(files, self.known - set(files)), read
+
+    def _failures(self) -> list[str]:
+        return sorted(name for name, content in self.read.items() if content.fault == "keyless")
+
+    def _make_current(self) -> None:
+        """The published version is that of the files that are there."""
+        if self.published is None or self.read != self.files:
+            self.run("increment", False)
+
+    def _look(self, excused: frozenset[str] = frozenset()) -> None:
+        """The dataset was touched: what must hold is looked at after this step, but for these checks."""
+        self.is_seen, self.excused = False, excused
 
     def _take_over(self) -> None:
-        self.published = self.coming
+        self.published, self.read = self.coming, dict(self.coming_read)
         assert self.published is not None
         self.known = set(self.published["files"])
 
@@ -176,6 +263,7 @@ class Durable(RuleBasedStateMachine):
             assert self.published is None
             return
         self._finish_commit(layout)
+        self.profile = dicomflow.open_dataset(self.dest).snapshot.profile
         if read_with_pandas(self.dest) == self.coming:
             self._take_over()
 
@@ -206,7 +294,7 @@ def _pandas_table(dest: Path, table: str) -> Any:
 
 TestDurable = Durable.TestCase
 TestDurable.settings = settings(
-    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "20")),
+    max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")),
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -222,5 +310,5 @@ class DurablePartitions(Durable):
 
 TestDurablePartitions = DurablePartitions.TestCase
 TestDurablePartitions.settings = settings(
-    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "20")) // 3
+    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")) // 3
 )

@@ -1,0 +1,198 @@
+"""``dicomflow query``: SQL over a dataset.
+
+In: DEST, a query or the name of one.  Out: a table, CSV, JSON or Parquet, on stdout or in a file, as rows are made.  Knows no
+layout; what brings DuckDB is loaded when the command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, TypedDict, Unpack
+
+import click
+import pyarrow as pa
+from pydantic import Field, TypeAdapter, ValidationError
+from rich.text import Text
+
+import dicomflow
+from dicomflow.cli.output import stdout_console
+from dicomflow.cli.session import print_message
+from dicomflow.cli.startup import spare_pandas
+from dicomflow.config import Size
+from dicomflow.dataset.storage import write_atomically
+from dicomflow.report.result import render_result
+from dicomflow.report.text import harmless, harmless_json
+from dicomflow.sql.named import find_query, list_queries
+from dicomflow.sql.output import FORMATS, take, write_parquet
+from dicomflow.sql.sandbox import MIN_MEMORY, Answer, Limits
+
+_FORMATS = ("table", *FORMATS, "parquet")
+_SUFFIXES = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+_TABLE_ROWS = 50
+
+
+class Options(TypedDict):
+    """How rows are written, and what the query may take."""
+
+    form: str | None
+    limit: int | None
+    memory: int
+    threads: int | None
+
+
+def _parse_size(text: str) -> int:
+    try:
+        return TypeAdapter(Annotated[Size, Field(ge=MIN_MEMORY)]).validate_python(text)
+    except ValidationError:
+        raise click.BadParameter(f"{str(text)[:64]!r} is no size from 128 MiB on; write it as 4GB or 2GiB.") from None
+
+
+@click.command("query")
+@click.argument("dest")
+@click.argument("query", required=False)
+@click.option("--list", "list_them", is_flag=True, help="List the ready-made queries, and do nothing else.")
+@click.option("--show", is_flag=True, help="Print the SQL of a ready-made query, and do nothing else.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="How to write the rows.  [default: as FILE is called, else table]",
+)
+@click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write them there.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"No more than N rows.  [default: {_TABLE_ROWS} in a table, else all]",
+)
+@click.option(
+    "--memory",
+    type=_parse_size,
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory for DuckDB, such as 4GB.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
+def command(
+    dest: str, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
+) -> int:
+    """Ask SQL of the dataset DEST: of its tables instances, files, conflicts, series, studies and patients.
+
+    QUERY is one statement that reads, in the SQL of DuckDB; or @NAME for a ready-made one; or - to read it from stdin.  It sees
+    the dataset's tables, and neither other files nor the network.  CSV, JSON and Parquet hold the exact values of all
+    rows, in bounded memory; json is one array, ndjson one object a line.
+
+    \b
+    Example:
+      dicomflow query headers "select Modality, count(*) as n from instances group by all order by n desc"
+      dicomflow query headers @scanner-fleet
+      dicomflow query headers "from instances where Modality = 'CT'" -o ct.parquet
+      dicomflow query headers --list
+    """
+    if list_them:
+        return _list()
+    if query is None:
+        raise click.UsageError("Missing argument 'QUERY'.  There is --list for the ready-made ones.")
+    if show:
+        return _show(query)
+    form = options["form"] or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    _check_output(dest, output, form)
+    sql, limit = _read_query(query), options["limit"]
+    spare_pandas()
+    limits = Limits(memory=options["memory"], threads=options["threads"])
+    with dicomflow.open_dataset(dest).ask(sql, limits) as answer:
+        if output is not None:
+            _write_file(answer, output, form, limit)
+        elif form == "table":
+            _print_table(answer, _TABLE_ROWS if limit is None else limit)
+        else:
+            _print_text(FORMATS[form](answer, limit), form)
+    return 0
+
+
+def _list() -> int:
+    console = stdout_console()
+    for query in list_queries():
+        console.print(Text.assemble((f"@{query.name:<18}", "bold"), f"  {query.description}"))
+    return 0
+
+
+def _show(query: str) -> int:
+    if not query.startswith("@"):
+        raise click.UsageError("--show prints a ready-made query: give its name, as @NAME.")
+    print(find_query(query[1:]).sql, end="")
+    return 0
+
+
+def _check_output(dest: str, output: Path | None, form: str) -> None:
+    if output is None:
+        if form == "parquet":
+            raise click.UsageError("Parquet goes into a file: -o FILE.parquet")
+        return
+    root = os.path.realpath(dest)
+    if os.path.commonpath([root, os.path.realpath(output)]) == root:
+        raise click.UsageError(f"{output} lies in the dataset, whose folders are its own; write it elsewhere.")
+
+
+def _read_query(query: str) -> str:
+    if query.startswith("@"):
+        return find_query(query[1:]).sql
+    return sys.stdin.read() if query == "-" else query
+
+
+def _write_file(answer: Answer, output: Path, form: str, limit: int | None) -> None:
+    def write(path: Path) -> None:
+        if form == "parquet":
+            write_parquet(answer, path, limit)
+        elif form == "table":
+            path.write_text("".join(f"{line}\n" for line in _make_lines(answer, limit)), "utf-8")
+        else:
+            with path.open("wb") as file:
+                file.writelines(FORMATS[form](answer, limit))
+
+    write_atomically(output, write)
+
+
+def _make_lines(answer: Answer, limit: int | None) -> Iterable[Text]:
+    """For a file: nothing is cut; the width of a column is known when all rows are."""
+    rows = [row for batch in take(answer.batches(), limit) for row in _to_rows(batch)]
+    return render_result([name for name, _ in answer.columns], rows, width=None).lines
+
+
+def _print_table(answer: Answer, limit: int) -> None:
+    console = stdout_console()
+    batches = take(answer.batches(rows=limit + 1), limit + 1)
+    rows = list(islice((row for batch in batches for row in _to_rows(batch)), limit + 1))
+    width = console.width if console.is_terminal else None
+    table = render_result([name for name, _ in answer.columns], rows[:limit], width=width)
+    for line in table.lines:
+        console.print(line)
+    if len(rows) > limit:
+        print_message(f"there are more rows than these {limit:,}; --limit N shows more, --format csv all of them")
+    if table.left_out:
+        print_message(
+            f"{table.left_out:,} more columns do not fit; name those that you want, or write them with -o FILE.csv"
+        )
+
+
+def _to_rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    """Rows without names: two columns may have the same."""
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _print_text(chunks: Iterable[bytes], form: str) -> None:
+    """Exact in a pipe; on a terminal what it would act on is escaped."""
+    if stdout_console().is_terminal:
+        for chunk in chunks:
+            text = chunk.decode()
+            print(harmless_json(text) if form != "csv" else "\n".join(map(harmless, text.split("\n"))), end="")
+        return
+    sys.stdout.flush()
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,31 @@
+"""Run tasks as a Dask bag on whichever cluster the configuration names.
+
+In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The only package that imports Dask; knows no DICOM.
+
+    scheduler   which scheduler, and how many tasks at once
+    cluster     what a cluster is to the rest of the house
+    submit      the loop: what is in flight, what becomes of tasks whose workers die
+    bag         the heart: tasks as partitions of a Dask bag
+    threads     in this process          client    on a ``distributed`` cluster
+    connect     how a cluster is started or reached
+    watch       how many workers there are          meter    what tasks spend their time on
+    frame       a dataset as a Dask DataFrame
+"""
+
+from dicomflow.compute.cluster import Cluster, Function, Handlers, Note, open_cluster
+from dicomflow.compute.frame import DaskFrame, make_frame
+from dicomflow.compute.meter import record_stages
+from dicomflow.compute.scheduler import choose_scheduler, count_workers
+
+__all__ = [
+    "Cluster",
+    "DaskFrame",
+    "Function",
+    "Handlers",
+    "Note",
+    "choose_scheduler",
+    "count_workers",
+    "make_frame",
+    "open_cluster",
+    "record_stages",
+]

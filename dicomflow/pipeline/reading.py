@@ -1,0 +1,202 @@
+"""Files onto a cluster: plan tasks as files are found, run them, book what comes back.
+
+In: SourceFiles to be read, as they are found.  Out: parts in staging, ``Totals``.  A bounded number of tasks exists at a time;
+the others are not planned yet.  Knows neither how a task works nor what a commit is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dicomflow.compute import Handlers, Note, choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow.dataset.changes import is_below
+from dicomflow.dataset.commit import discard
+from dicomflow.dataset.ledger import LedgerRows
+from dicomflow.dataset.plan_parts import cut_task, read_plan, write_plan
+from dicomflow.dataset.writer import write_data_file
+from dicomflow.errors import Code, Status
+from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
+from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
+from dicomflow.pipeline.stages import Stages
+from dicomflow.plan import cut_slice, group_files, make_task_id
+from dicomflow.schema.arrow import files_schema
+from dicomflow.summary import Totals
+from dicomflow.surprise import contain
+from dicomflow.uri import path_from_uri
+from dicomflow.watch import Watcher
+from dicomflow.worker import ScanJob, scan_task
+
+PIECES = 8
+"""A task whose workers died is divided into so many: of 16,384 files, one is found in five rounds."""
+
+_log = get_logger("pipeline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the driver knows of the tasks, and workers need not.
+
+    Attributes:
+        plan: folder of the plan.
+        fingerprint: of columns and versions: rows with others are other tasks'.
+        sources: absolute paths; Dask's metrics are grouped by them.
+    """
+
+    plan: Path
+    fingerprint: str
+    sources: Sequence[str]
+
+    def source_of(self, uri: str) -> str:
+        """The SOURCE that a file is of: the longest one above it."""
+        above = (source for source in self.sources if is_below(path_from_uri(uri), source))
+        return max(above, key=len, default="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What is kept up to date while tasks run, and who is told; ``changed`` is called when it was."""
+
+    totals: Totals
+    stages: Stages
+    watcher: Watcher
+    changed: Callable[[], None]
+
+
+class Reading:
+    """Reads headers into staging; may be asked more than once in a run."""
+
+    def __init__(self, job: ScanJob, about: About, books: Books) -> None:
+        """Nothing is read yet.
+
+        Args:
+            job: what all tasks have in common.
+            about: what the driver knows beside it.
+            books: where results are booked.
+        """
+        self._job = job
+        self._about = about
+        self._totals = books.totals
+        self._stages = books.stages
+        self._changed = books.changed
+        self._watcher = books.watcher
+        self.parts: set[str] = set()
+        """Parts that workers reported, relative to staging."""
+        self.tasks = 0
+        self.scheduler = "threads"
+        self.seconds = 0.0
+        """Wall seconds with tasks in flight."""
+
+    def read(self, files: Iterator[pa.Table]) -> None:
+        """Read these files.
+
+        Raises:
+            ComputeError: the cluster cannot be reached or was lost.
+            DatasetError: staging cannot be written.
+        """
+        compute = self._job.config.compute
+        files, count = _look_ahead(files, compute.small_job_files)
+        if not count:
+            return
+        self.scheduler = choose_scheduler(compute, count)
+        workers = count_workers(compute, self.scheduler)
+        with self._planning(), open_cluster(compute, self.scheduler) as cluster:
+            self._totals.dashboard = cluster.dashboard
+            self._changed()
+            start = time.perf_counter()
+            handlers = Handlers(
+                done=self._book, split=self._split, give_up=self._give_up, note=self._hear, flow=self._note_flow
+            )
+            run = partial(_scan_and_record, job=self._job, log=log_context())
+            cluster.map(
+                run, self._plan(files, workers), name="scan_task", on=handlers, span=("dicomflow", self._job.run_id)
+            )
+            self.seconds += time.perf_counter() - start
+
+    @contextlib.contextmanager
+    def _planning(self) -> Iterator[None]:
+        """The plan is of no use to anybody when tasks are done, or given up."""
+        try:
+            yield
+        finally:
+            discard(self._about.plan)
+
+    def _plan(self, files: Iterator[pa.Table], workers: int) -> Iterator[ScanTask]:
+        """Tasks, each made when there is room for it."""
+        groups = group_files(files, config=self._job.config.plan, workers=workers)
+        for group in self._stages.drawn("plan", groups):
+            with self._stages.of("plan"):
+                task_id = make_task_id(group, self._about.fingerprint)
+                task = write_plan(self._about.plan, group, task_id, self._about.source_of(group["uri"][0].as_py()))
+            self.tasks += 1
+            yield task
+
+    def _book(self, result: ScanResult) -> None:
+        self._totals.add(result)
+        self._watcher.on_result(result)
+        self.parts.update(part.path for part in result.data_files)
+        self._changed()
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        """On a thread of the cluster's: how far a task is, or a line of a worker's log."""
+        if "log" in said:
+            return write_relayed(str(said["log"]))
+        batch = BatchDone(**said)
+        self._watcher.on_batch(batch)
+        return self._changed()
+
+    def _note_flow(self, in_flight: int) -> None:
+        self._totals.in_flight = in_flight
+
+    def _split(self, task: ScanTask) -> list[ScanTask]:
+        """What its dead workers told of a task does not count: the pieces begin anew."""
+        self._watcher.on_task_lost(task.task_id)
+        return cut_task(task, cut_slice(task.start, task.stop, PIECES))
+
+    def _give_up(self, task: ScanTask) -> None:
+        """The ledger row of a file that no worker survives."""
+        files = read_plan(task)
+        rows = LedgerRows(files.num_rows)
+        outcome = Outcome(
+            status=Status.FAILED, code=Code.WORKER_KILLED, message="every worker that read this file died"
+        )
+        for index, uri in enumerate(files["uri"].to_pylist()):
+            rows.set(index, outcome)
+            _log.error("file_killed_workers", uri=uri, code=str(Code.WORKER_KILLED), task_id=task.task_id)
+        part = write_data_file(
+            rows.to_table(files, self._job.run_id, self._job.started),
+            files_schema(),
+            "files",
+            Path(self._job.staging),
+            f"{task.task_id}-{uuid.uuid4().hex[:8]}.parquet",
+            self._job.config.dataset,
+        )
+        self._book(ScanResult(task_id=task.task_id, files=task.files, data_files=(part,), counts=rows.counts()))
+
+
+def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Table], int]:
+    """The same files, and how many there are: counted no further than ``enough``."""
+    seen, count = [], 0
+    for batch in files:
+        seen.append(batch)
+        count += batch.num_rows
+        if count >= enough:
+            break
+    return itertools.chain(seen, files), count
+
+
+def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext) -> ScanResult:
+    """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
+    with joined(log, lambda line: note({"log": line})):
+        result = contain(lambda: scan_task(task, job, lambda done: note(asdict(done))))
+        record_stages(result.seconds)
+        return result

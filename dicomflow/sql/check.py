@@ -1,0 +1,117 @@
+"""Does a query only read?
+
+In: a query, and a way to ask DuckDB's own parser about it.  Out: nothing, or one clear error.  Pure but for the parser.
+
+The type of a statement is not enough: ``with t as (copy ... to 'file') from t`` is a SELECT to DuckDB, and a PIVOT that finds
+its columns in the data is several statements in one.  So the syntax tree is looked through, and what is not known to read is
+refused; where there is no tree (PIVOT), the words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from dicomflow.errors import DatasetError
+
+MAX_LENGTH = 1 << 20
+"""Characters of a query."""
+
+_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+"""Nodes of queries that read; INSERT_QUERY_NODE, COPY_QUERY_NODE and others to come do not."""
+
+_TABLE_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"})
+"""Functions in FROM that make rows of their arguments.  All others read files, settings or raw memory, or run text as SQL."""
+
+_STATEMENTS = (
+    "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute export "
+    "force import insert install load merge pragma prepare reset rollback set transaction truncate update use vacuum"
+)
+_WRITING = frozenset(_STATEMENTS.split())
+"""Words with which statements begin that do more than read."""
+
+_ONLY_READ = "a dataset is only read: give one query, such as SELECT ... FROM instances"
+
+
+class Parsed(NamedTuple):
+    """What DuckDB's parser says of a text.
+
+    Attributes:
+        kinds: type of each statement in it, such as ``SELECT``.
+        words: what stands in it between spaces and punctuation, quotes removed; no text literals, no comments.
+        tree: ``json_serialize_sql``.
+        functions: all table functions that there are.
+    """
+
+    kinds: list[str]
+    words: Callable[[], Iterable[str]]
+    tree: Callable[[], str]
+    functions: Callable[[], Iterable[str]]
+
+
+def check_length(query: str) -> None:
+    """Refuse what is too long to look through, and what is no text.
+
+    Raises:
+        DatasetError: it is.
+    """
+    if len(query) > MAX_LENGTH:
+        raise DatasetError(f"the query has {len(query):,} characters; at most {MAX_LENGTH:,} are read")
+    if "\0" in query:
+        raise DatasetError("the query holds a NUL character")
+
+
+def check_reads_only(parsed: Parsed) -> None:
+    """Refuse what is not one query that reads, from the tables that it is given.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    if parsed.kinds == ["SELECT"]:
+        _check_tree(parsed.tree())
+    elif parsed.kinds == ["MULTI"]:
+        _check_words(parsed.words(), parsed.functions())
+    else:
+        raise DatasetError(_ONLY_READ)
+
+
+def _check_tree(text: str) -> None:
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DatasetError("the query is too deeply nested to be looked through") from None
+    if tree.get("error") is not False or len(tree["statements"]) != 1:
+        raise DatasetError(_ONLY_READ)
+    for node in _walk(tree):
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _NODES:
+            raise DatasetError(_ONLY_READ)
+        if kind == "TABLE_FUNCTION":
+            _check_function(str(node["function"].get("function_name", "")))
+
+
+def _walk(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in it, without recursion."""
+    left = [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            yield one
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+
+
+def _check_function(name: str) -> None:
+    if name.lower() not in _TABLE_FUNCTIONS:
+        raise DatasetError(f"{name[:64]}() is not for queries of a dataset: they see its tables, and nothing else")
+
+
+def _check_words(words: Iterable[str], functions: Iterable[str]) -> None:
+    forbidden = {name.lower() for name in functions} - _TABLE_FUNCTIONS
+    for word in words:
+        if word in _WRITING:
+            raise DatasetError(_ONLY_READ)
+        if word in forbidden:
+            _check_function(word)

@@ -1,0 +1,43 @@
+"""What is logged of files that failed: where and why, a few lines per task, then how many more.
+
+In: outcomes.  Out: lines with ``uri, code, offset``; what a file holds is in none of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dicomflow.errors import Code, Status
+from dicomflow.log import get_logger
+from dicomflow.model import Outcome
+
+MAX_LINES = 20
+"""Of a task: a mount that went away fails each file behind it, and says so no better each time."""
+
+_log = get_logger("worker")
+
+
+class FailureLog:
+    """The failures of one task: ``failed`` as warnings; what is no DICOM, and what was read in part, for those who debug."""
+
+    def __init__(self) -> None:
+        self._lines: Counter[bool] = Counter()  # by whether it is a warning
+        self._unsaid: Counter[tuple[bool, Code | None]] = Counter()
+
+    def note(self, uri: str, outcome: Outcome) -> None:
+        """One file that is not plain ``ok``."""
+        is_warning = outcome.status is Status.FAILED
+        if self._lines[is_warning] >= MAX_LINES:
+            self._unsaid[is_warning, outcome.code] += 1
+            return
+        self._lines[is_warning] += 1
+        say = _log.warning if is_warning else _log.debug
+        say(f"file_{outcome.status}", uri=uri, code=str(outcome.code), offset=outcome.offset)
+
+    def close(self) -> None:
+        """One line for all those of a kind that were not said."""
+        for is_warning in (True, False):
+            unsaid = {str(code): count for (kind, code), count in self._unsaid.items() if kind == is_warning}
+            if unsaid:
+                say = _log.warning if is_warning else _log.debug
+                say("more_files", files=sum(unsaid.values()), codes=unsaid)

@@ -1,0 +1,1 @@
+"""Real schedulers and workers, and what is done to them."""

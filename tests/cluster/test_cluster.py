@@ -1,0 +1,161 @@
+"""A real scheduler and real workers: the same dataset as in one process, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import dicomflow
+from dicomflow.errors import ComputeError
+from dicomflow.summary import RunSummary, Totals
+from dicomflow.synth import write_studies
+from tests import poison
+from tests.cluster.daemons import Daemons
+from tests.test_pipeline import leftovers, read_all
+
+FILES = 240
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Studies of all kinds, every tenth file with a fault."""
+    folder = tmp_path_factory.mktemp("cluster") / "source"
+    write_studies(folder, files=FILES, seed=3, corrupt=0.1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference(source: Path) -> dict[str, list[dict[str, Any]]]:
+    """The dataset of one process."""
+    dest = source.parent / "reference"
+    dicomflow.extract(source, dest, compute__scheduler="in-process", compute__dashboard_address="")
+    return read_all(dest)
+
+
+@pytest.fixture(scope="module")
+def daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    """A cluster that nothing happens to but the death of workers."""
+    with Daemons(tmp_path_factory.mktemp("daemons"), workers=2) as running:
+        yield running
+
+
+def extract(source: Path, dest: Path, daemons: Daemons, **options: Any) -> RunSummary:
+    settings = {"compute__scheduler": daemons.address, "plan__files_per_task": 10, **options}
+    return dicomflow.extract(source, dest, **settings)
+
+
+def at_tasks(*counts: int, do: Callable[[], object]) -> Callable[[str, Totals], None]:
+    """A watcher that does something, once each, when so many tasks are done."""
+    left = list(counts)
+
+    def watch(stage: str, totals: Totals) -> None:
+        if stage == "scan" and left and totals.tasks_done >= left[0]:
+            del left[0]
+            do()
+
+    return watch
+
+
+def test_same_dataset_as_in_one_process(
+    source: Path, reference: dict[str, Any], daemons: Daemons, tmp_path: Path
+) -> None:
+    """Rows and ledger do not depend on where tasks run."""
+    summary = extract(source, tmp_path / "d", daemons)
+    assert read_all(tmp_path / "d") == reference and leftovers(tmp_path / "d") == []
+    assert summary.files == FILES and summary.tasks == FILES // 10 and summary.scheduler == daemons.address
+
+
+def test_dashboard_names_the_stages(source: Path, daemons: Daemons, tmp_path: Path) -> None:
+    """The dashboard of the run answers, and knows the tasks by their name and their activities by theirs."""
+    said: list[str] = []
+
+    def look(stage: str, totals: Totals) -> None:
+        if stage == "scan" and totals.tasks_done >= 12 and not said:
+            assert totals.dashboard == f"http://127.0.0.1:{daemons.dashboard_port}/status"
+            for page in ("/status", "/individual-fine-performance-metrics", "/info/main/workers.html", "/metrics"):
+                with urllib.request.urlopen(totals.dashboard.replace("/status", page), timeout=60) as answer:
+                    assert answer.status == 200
+                    said.append(answer.read().decode())
+
+    extract(source, tmp_path / "d", daemons, progress=look)
+    assert "Dask" in said[0] and "scan_task" in said[-1]
+    from distributed import Client
+
+    def read_metrics(dask_scheduler: Any) -> dict[tuple[str, ...], float]:  # local, so that it travels by value
+        metrics = dask_scheduler.cumulative_worker_metrics
+        return {tuple(map(str, key)): value for key, value in metrics.items() if len(key) == 4}
+
+    with Client(daemons.address, set_as_default=False) as client:
+        seconds = client.run_on_scheduler(read_metrics)
+    tasks = {key[2]: value for key, value in seconds.items() if key[1] == "scan_task" and key[3] == "seconds"}
+    assert {"read", "scan", "decode", "write"} <= tasks.keys()
+    assert {"thread-cpu", "thread-noncpu"} & tasks.keys() and all(value >= 0 for value in tasks.values())
+
+
+def test_workers_killed_while_they_read(
+    source: Path, reference: dict[str, Any], daemons: Daemons, tmp_path: Path
+) -> None:
+    """A worker that is gone takes nothing with it: its task runs again elsewhere."""
+
+    def kill() -> None:
+        daemons.worker_processes()[0].kill()
+
+    extract(source, tmp_path / "d", daemons, progress=at_tasks(2, 8, do=kill))
+    assert read_all(tmp_path / "d") == reference and leftovers(tmp_path / "d") == []
+
+
+def test_scheduler_killed(source: Path, reference: dict[str, Any], tmp_path: Path) -> None:
+    """The run ends with one clear line; the same command goes on where it was when there is a scheduler again."""
+    with Daemons(tmp_path / "daemons", workers=1) as daemons:
+        with pytest.raises(ComputeError, match="the Dask cluster was lost") as caught:
+            extract(source, tmp_path / "d", daemons, progress=at_tasks(6, do=daemons.kill_scheduler))
+        assert "\n" not in str(caught.value) and not (tmp_path / "d" / "instances").exists()
+        daemons.start_scheduler()
+        daemons.start_worker()  # the other one went with its scheduler
+        daemons.wait_for_workers(1)
+        summary = extract(source, tmp_path / "d", daemons)
+    assert summary.resumed >= 40 and summary.read + summary.resumed == FILES
+    assert read_all(tmp_path / "d") == reference and leftovers(tmp_path / "d") == []
+
+
+def test_worker_that_hangs(source: Path, reference: dict[str, Any], tmp_path: Path) -> None:
+    """A worker that was stopped is not waited for longer than the scheduler is told to; its task runs elsewhere."""
+    with Daemons(tmp_path / "daemons", workers=2, settings={"scheduler.worker-ttl": "4 s"}) as daemons:
+        stopped: list[psutil.Process] = []
+
+        def stop() -> None:
+            stopped.append(daemons.worker_processes()[0])
+            stopped[0].suspend()
+
+        extract(source, tmp_path / "d", daemons, progress=at_tasks(4, do=stop))
+    assert stopped and read_all(tmp_path / "d") == reference
+
+
+def test_files_that_kill_every_worker(source: Path, tmp_path: Path) -> None:
+    """All but those files are in the dataset; they are ``failed``, ``worker_killed``, and no other is."""
+    mine = tmp_path / "source"
+    shutil.copytree(source, mine)
+    victims = sorted(path for path in mine.rglob("*") if path.is_file())[50:150:60]
+    for victim in victims:
+        victim.rename(f"{victim}.kill")
+    config: dict[str, Any] = {"compute__no_worker_seconds": 60.0, "plan__files_per_task": 30}
+    dicomflow.extract(mine, tmp_path / "reference", compute__scheduler="threads")
+    environment = {"POISON": ".kill=KILL"}
+    with Daemons(tmp_path / "daemons", environment=environment, preload=poison.PATH) as daemons:
+        summary = extract(mine, tmp_path / "d", daemons, **config)
+    assert summary.failed >= len(victims) == 2
+    found, expected = read_all(tmp_path / "d"), read_all(tmp_path / "reference")
+    killed = [row for row in found["files"] if row["code"] == "worker_killed"]
+    assert sorted(Path(row["uri"]).name for row in killed) == sorted(f"{victim.name}.kill" for victim in victims)
+    assert all(row["status"] == "failed" and row["SOPInstanceUID"] is None for row in killed)
+    uris = {row["uri"] for row in killed}
+    assert [row for row in found["files"] if row["uri"] not in uris] == [
+        row for row in expected["files"] if row["uri"] not in uris
+    ]
+    assert found["instances"] == [row for row in expected["instances"] if row["source_uri"] not in uris]

@@ -1,0 +1,1 @@
+"""The Prometheus configuration and the Grafana dashboard, against metrics of real runs."""
