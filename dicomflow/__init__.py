@@ -13,10 +13,11 @@ The map of the house (imports go downwards only)::
     sql/         DuckDB that sees a dataset and nothing else; ready-made queries
     batch        header values -> typed, sorted RecordBatch
     compute      the Dask bag, local or distributed
-    dataset/     layout, writing, commit, ledger, one row per SOP Instance UID
+    dataset/     layout, writing, commit, ledger, one row per SOP Instance UID, rollups in step
     header/      bytes -> values: element scan (compiled), charsets, values, pydicom fallback
     sources/     where files are
     plan         files -> ScanTasks
+    rollup/      rows of instances -> series, studies, patients; where slices lie
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests
     watch        those who are told how a run goes; metrics, expose: its numbers, shown to Prometheus

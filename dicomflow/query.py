@@ -92,6 +92,21 @@ class Dataset:
         """Full rows that lost against another file with the same key but another header."""
         return self._table("conflicts")
 
+    @property
+    def series(self) -> pads.Dataset:
+        """One row per Series Instance UID: counts, attributes that are constant, geometry, what is irregular."""
+        return self._table("series")
+
+    @property
+    def studies(self) -> pads.Dataset:
+        """One row per Study Instance UID."""
+        return self._table("studies")
+
+    @property
+    def patients(self) -> pads.Dataset:
+        """One row per Patient ID."""
+        return self._table("patients")
+
     def to_arrow(self, columns: Sequence[str] | None = None, filters: Filters | None = None) -> pa.Table:
         """``instances`` as an Arrow table.
 
@@ -192,7 +207,9 @@ class Dataset:
                     yield kept.select(names)
 
     def sql(self, query: str) -> pa.Table:
-        """Ask DuckDB about the views ``instances``, ``files`` and ``conflicts``; nothing outside can be reached.
+        """Ask DuckDB about the views ``instances``, ``files``, ``conflicts``, ``series``, ``studies`` and ``patients``.
+
+        Nothing outside can be reached.
 
         Args:
             query: one statement that reads: SELECT, FROM, PIVOT, DESCRIBE, SUMMARIZE ...
@@ -236,6 +253,8 @@ class Dataset:
 
     def _table(self, name: str) -> pads.Dataset:
         parts = self._parts[name]
+        if not parts:
+            raise DatasetError(f"{self.root}: has no {name} yet; the next `dicomflow extract` makes them")
         return pads.dataset([str(part) for part in parts], format="parquet", schema=read_schema(parts[0]))
 
 

@@ -21,7 +21,7 @@ import pytest
 import dicomflow
 from dicomflow.dataset import storage, transaction
 from dicomflow.dataset.commit import redo
-from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.errors import CommitFailed, ComputeError, ConfigError, DatasetError, DatasetLocked, SourceError
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.synth import make_series, write_studies
@@ -58,8 +58,8 @@ def leftovers(dest: Path, *, stopped: bool = False) -> list[Path]:
     if stopped:
         kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fi]*")}
         kept |= {*(private / "staging").glob("*/*.parquet"), *(private / "staging").glob("*/.*.tmp")}
-    tables = {part for name in ("instances", "files", "conflicts") for part in (dest / name).glob("*.parquet")}
-    folders = {dest / name for name in ("instances", "files", "conflicts")}
+    tables = {part for name in TABLES for part in (dest / name).glob("*.parquet")}
+    folders = {dest / name for name in TABLES}
     return [path for path in dest.rglob("*") if path not in kept | tables | folders | {private}]
 
 
@@ -584,7 +584,10 @@ def test_crash_while_publishing(small: Path, tmp_path: Path, monkeypatch: pytest
         assert read_all(dest) == (new if ends[-1] else old) and seen == len(read_all(dest)["instances"])
         summary = extract(small, dest)
         assert read_all(dest) == new and leftovers(dest) == [] and summary.read == 0
-    assert ends == [False, *[True] * 4]  # the record, two tables, the description, the record of the run
+    assert ends == [
+        False,
+        *[True] * 7,
+    ]  # the record, two tables and the rollups, the description, the record of the run
 
 
 def test_an_unfinished_publish_is_completed_first(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dicomflow.dataset.compact import SORT_COLUMNS
 from dicomflow.dataset.keyfilter import KeyFilter
+from dicomflow.dataset.layout import ROLLUPS
 from dicomflow.dataset.lookup import find_row
 from dicomflow.dataset.verification import Findings
 from dicomflow.dataset.writer import DISTINCT_COLUMNS
@@ -32,7 +33,7 @@ _READ_AHEAD = 1 << 18  # bytes of each column
 _SAMPLE = 1000
 _LOOK_UP_EACH = 10
 _RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
-_SORTED_TABLES = frozenset({"instances", "conflicts"})
+_SORTED_TABLES = frozenset({"instances", "conflicts", *ROLLUPS})
 """Those whose parts are always sorted; those of the ledger are after compacting."""
 
 

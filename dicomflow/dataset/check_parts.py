@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.check_pages import DAMAGE, PageChecker, say_damage
-from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
+from dicomflow.dataset.layout import ROLLUPS, TABLES, Layout, list_parts, part_name, partition_of
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.snapshot import PartInfo, Snapshot
 from dicomflow.dataset.verification import Findings
 from dicomflow.errors import describe
 from dicomflow.schema.arrow import files_schema, schema_fingerprint
+from dicomflow.schema.rollup import rollup_schema
 
 RESTORE = "restore this file from a backup, or read everything again with `extract --full`"
+REMAKE = "remove a part of this table, then run `dicomflow extract` again: it makes the rollups anew"
 _KEY = "SOPInstanceUID"
 
 Signature = list[tuple[str, pa.DataType, bool]]
@@ -52,8 +54,10 @@ class _TableChecker:
         self._table = table
         self._parts = snapshot.tables[table]
         self._folder = _find_folder(layout, table, set(self._parts))
-        self._fingerprint = schema_fingerprint(files_schema()) if table == "files" else snapshot.schema
-        self._signature: Signature | None = _sign(files_schema()) if table == "files" else None
+        fixed = _fixed_schema(table)
+        self._fingerprint = snapshot.schema if fixed is None else schema_fingerprint(fixed)
+        self._signature: Signature | None = None if fixed is None else _sign(fixed)
+        self._remedy = REMAKE if table in ROLLUPS else RESTORE
         self._pages = pages
         self._findings = findings
 
@@ -87,7 +91,7 @@ class _TableChecker:
     def _check_part(self, path: Path, known: PartInfo) -> bool:
         """Whether its rows can be compared with those of others."""
         if not path.is_file():
-            self._add("parts", path, "is not there", RESTORE)
+            self._add("parts", path, "is not there", self._remedy)
             return False
         self._check_digest(path, known)
         schema = self._check_schema(path)
@@ -100,13 +104,13 @@ class _TableChecker:
         try:
             found = describe_part(path)
         except DAMAGE as error:
-            self._add("digests", path, say_damage(error), RESTORE)
+            self._add("digests", path, say_damage(error), self._remedy)
             return
         for number, recorded, unit in ((found.bytes, known.bytes, "bytes"), (found.rows, known.rows, "rows")):
             if number != recorded:
-                self._add("digests", path, f"has {number:,} {unit}; {recorded:,} were published", RESTORE)
+                self._add("digests", path, f"has {number:,} {unit}; {recorded:,} were published", self._remedy)
         if found.bytes == known.bytes and found.digest != known.digest:
-            self._add("digests", path, "its bytes are not those that were published", RESTORE)
+            self._add("digests", path, "its bytes are not those that were published", self._remedy)
 
     def _check_schema(self, path: Path) -> pa.Schema | None:
         """The schema, if it is the table's."""
@@ -115,16 +119,16 @@ class _TableChecker:
             schema = pq.read_schema(path)
             what = self._find_difference(schema)
         except DAMAGE as error:
-            self._add("schema", path, say_damage(error), RESTORE)
+            self._add("schema", path, say_damage(error), self._remedy)
             return None
         if what is not None:
-            self._add("schema", path, what, RESTORE)
+            self._add("schema", path, what, self._remedy)
         return schema if what is None else None
 
     def _find_difference(self, schema: pa.Schema) -> str | None:
         if schema_fingerprint(schema) != self._fingerprint:
             return "its columns are not those of the dataset"
-        if self._table != "files" and (schema.names[0] != _KEY or schema.field(0).nullable):
+        if _fixed_schema(self._table) is None and (schema.names[0] != _KEY or schema.field(0).nullable):
             return f"{_KEY} is not the first column, or may be null"
         self._signature = self._signature or _sign(schema)
         return None if _sign(schema) == self._signature else "its columns are not typed as those of other parts"
@@ -138,6 +142,13 @@ def _find_folder(layout: Layout, table: str, names: set[str]) -> Path:
     coming = layout.next / table
     is_coming = layout.commit_record.exists() and {part_name(part) for part in layout.parts(table)} != names
     return coming if is_coming and coming.is_dir() else layout.table(table)
+
+
+def _fixed_schema(table: str) -> pa.Schema | None:
+    """The schema of a table that does not depend on the profile."""
+    if table in ROLLUPS:
+        return rollup_schema(table)
+    return files_schema() if table == "files" else None
 
 
 def _sign(schema: pa.Schema) -> Signature:

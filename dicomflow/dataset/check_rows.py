@@ -14,11 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from dicomflow.dataset.check_parts import TableState
+from dicomflow.dataset.check_rollups import check_rollups, find_obstacle
 from dicomflow.dataset.deduplicate import Engine
+from dicomflow.dataset.layout import BASE_TABLES
 from dicomflow.dataset.verification import MAX_FAULTS, Fault, Findings
 from dicomflow.errors import Code, DatasetError, Status, describe
 
-_CHECKS = ("key", "ledger", "accounting", "rows", "winners")
+_CHECKS = ("key", "ledger", "accounting", "rows", "winners", "rollups")
 _ANEW = "extract into a new folder"
 
 _NAMES = """
@@ -119,7 +121,7 @@ where w.uri is null or {_RANK.format("w")} > {_RANK.format("l")}
 
 def check_rows(states: Mapping[str, TableState], memory: int, findings: Findings) -> None:
     """Compare the rows of the tables, if all of them can be read."""
-    damaged = [table for table, state in states.items() if not state.is_complete]
+    damaged = [table for table, state in states.items() if table in BASE_TABLES and not state.is_complete]
     if damaged:
         _skip_all(findings, f"not all parts of {', '.join(damaged)} can be read")
         return
@@ -166,10 +168,23 @@ class _RowChecker:
                 compare()
             except DatasetError as error:
                 self._findings.skip(check, _say_why(error))
+        self._check_rollups(states)
+
+    def _check_rollups(self, states: Mapping[str, TableState]) -> None:
+        obstacle = find_obstacle(states)
+        try:
+            if obstacle is None:
+                check_rollups(self._engine, states, self._findings)
+        except DatasetError as error:
+            obstacle = _say_why(error)
+        if obstacle is not None:
+            self._findings.skip("rollups", obstacle)
 
     def _name_tables(self, states: Mapping[str, TableState]) -> None:
         """Tell the engine which parts are which table, and the closed words of the ledger."""
         for table, state in states.items():
+            if not (state.parts and (state.is_complete or table in BASE_TABLES)):
+                continue
             paths = ", ".join("'" + glob.escape(str(part)).replace("'", "''") + "'" for part in state.parts)
             self._engine.run(f"create temp view all_{table} as from read_parquet([{paths}], hive_partitioning = false)")
         self._engine.register("statuses", pa.table({"word": [str(status) for status in Status]}))

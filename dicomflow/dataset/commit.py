@@ -88,7 +88,7 @@ def publish(layout: Layout, snapshot: Snapshot, run_record: Mapping[str, Any], l
     record = {"description": snapshot.to_json(), "run_record": dict(run_record)}
     try:
         for table in TABLES:
-            _check_assembled(layout, table, set(snapshot.tables[table]))
+            _check_assembled(layout, table, set(snapshot.tables.get(table, {})))
         sync_folder(layout.private)
         lock.check()
         write_json(layout.commit_record, record, exclusive=True)
@@ -127,7 +127,7 @@ def redo(layout: Layout) -> bool:
     try:
         sync_folder(layout.private)  # the record must outlive what it says
         for table in TABLES:
-            _switch_table(layout, table, set(snapshot.tables[table]))
+            _switch_table(layout, table, set(snapshot.tables.get(table, {})))
         sync_folder(layout.root)
         write_json(layout.description, snapshot.to_json())
         write_json(layout.run_record(snapshot.last_run), run_record)
@@ -150,8 +150,8 @@ def _stopped(layout: Layout, reason: str) -> str:
 
 def _switch_table(layout: Layout, table: str, names: set[str]) -> None:
     current, coming = layout.table(table), layout.next / table
-    if current.is_dir() and _names(current) == names:
-        return  # nothing changed, or it was done before the crash
+    if not names or (current.is_dir() and _names(current) == names):
+        return  # nothing changed, or it was done before the crash; rollups may not be there yet
     if not coming.is_dir() or _names(coming) != names:
         raise DatasetError(
             f"{coming}: is not what the commit needs; restore it, or remove {layout.commit_record} and extract again"

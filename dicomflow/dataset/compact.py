@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from dicomflow.dataset import order
 from dicomflow.dataset.known import COMPACT
-from dicomflow.dataset.layout import TABLES, part_name, partition_of
+from dicomflow.dataset.layout import ROLLUPS, TABLES, part_name, partition_of
 from dicomflow.dataset.parts import read_part
+from dicomflow.dataset.rollups import are_current
 from dicomflow.dataset.snapshot import PartInfo
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.dataset.writer import repeating_text
@@ -56,11 +57,13 @@ def compact_parts(
     before, target = transaction.before, transaction.schemas.config.part_bytes
     if before is None:
         return False
-    groups = {table: list(group_parts(before.tables[table], target)) for table in TABLES}
+    is_current = are_current(transaction.old_rollups())  # else they are made anew
+    tables = [table for table in TABLES if is_current or table not in ROLLUPS]
+    groups = {table: list(group_parts(before.tables[table], target)) for table in tables}
     if not any(groups.values()):
         return False
     rewriter = transaction.make_rewriter(str(run["run_id"]))
-    for table in (table for table in TABLES if groups[table]):
+    for table in (table for table in tables if groups[table]):
         merged = {name for group in groups[table] for name in group}
         rows = 0
         for group in groups[table]:

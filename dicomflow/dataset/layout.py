@@ -4,6 +4,7 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
 
     DEST/
       instances/  files/  conflicts/     the tables: what readers see
+      series/  studies/  patients/       rollups of instances, published with them
       instances/by_KEY=VALUE/            only with ``partition_by``: up to three of these, one in the other
       _dicomflow/                        private; readers skip names that begin with _
         dataset.json                     what this dataset is: format, version, columns, sources, its parts
@@ -22,7 +23,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TABLES = ("instances", "files", "conflicts")
+BASE_TABLES = ("instances", "files", "conflicts")
+
+ROLLUPS = ("series", "studies", "patients")
+"""What is made from ``instances``; datasets of earlier versions get it with their next commit."""
+
+TABLES = (*BASE_TABLES, *ROLLUPS)
 PRIVATE = "_dicomflow"
 
 PARTITION_PREFIX = "by_"

@@ -12,6 +12,9 @@ SORT_COLUMNS = {
     "instances": ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
     "conflicts": ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"),
     "files": ("uri", "member"),
+    "series": ("StudyInstanceUID", "SeriesInstanceUID"),
+    "studies": ("StudyInstanceUID",),
+    "patients": ("PatientID",),
 }
 """Order of the rows of a part."""
 

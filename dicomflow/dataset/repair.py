@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dicomflow.dataset.known import join_sources
-from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.layout import BASE_TABLES, Layout
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.snapshot import PartInfo, Snapshot
 from dicomflow.errors import DatasetError
@@ -19,9 +19,9 @@ _SHOWN = 3
 
 
 def find_damaged(layout: Layout, snapshot: Snapshot) -> list[Path]:
-    """Published parts that are missing, cannot be read, or have other bytes than were published."""
+    """Published parts that are missing, cannot be read, or have other bytes than were published; rollups are made anew anyway."""
     parts = (
-        (layout.table(table) / name, info) for table, names in snapshot.tables.items() for name, info in names.items()
+        (layout.table(table) / name, info) for table in BASE_TABLES for name, info in snapshot.tables[table].items()
     )
     return [path for path, info in parts if not _is_whole(path, info)]
 

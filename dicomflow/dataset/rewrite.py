@@ -23,6 +23,7 @@ from dicomflow.dataset.partition import PartitionBuffer, Partitioning, check_cou
 from dicomflow.dataset.parts import count_rows, describe_part, read_part
 from dicomflow.dataset.snapshot import Tables
 from dicomflow.dataset.staging import Schemas, Staging
+from dicomflow.dataset.touched import Touched
 from dicomflow.dataset.writer import repeating_text, write_data_file
 from dicomflow.errors import Status
 
@@ -57,6 +58,8 @@ class Rewriter:
         self._run_id = run_id
         self._written = 0
         self._partitioning = partitioning or Partitioning()
+        self.touched = Touched()
+        """Keys of rows that come into ``instances`` or leave it."""
         self._buffer = PartitionBuffer(
             self._partitioning,
             schemas.config.max_partitions,
@@ -99,6 +102,8 @@ class Rewriter:
         moves = plan.edits.filter(plan.edits["has_row"])
         is_new = moves["new"]
         staged = Staging(self._layout, self._schemas).instances(plan.ledgers)
+        if plan.old["instances"] and not plan.renew:  # else all is new
+            self.touched.add_parts(staged)
         kept: dict[str, list[Path]] = {
             "instances": list(plan.old["instances"]),
             "conflicts": list(plan.old["conflicts"]),
@@ -121,11 +126,13 @@ class Rewriter:
     def _move_rows(self, part: Path, table: str, moves: pa.Table, count: int) -> set[str]:
         """Write a part again without the rows that go, and those that belong elsewhere there; the tables that got some."""
         if count_rows([part]) == count and moves["place"].null_count == moves.num_rows:
+            self.touched.add_parts([part])
             return set()
         rows = self._read_rows(part)
         sources = place_of(rows.select(["source_uri", "source_member"]).rename_columns(["uri", "member"]))
         at = pc.index_in(sources, value_set=_combine(place_of(moves)))
         belongs = moves["place"].take(at)
+        self.touched.add(rows.filter(at.is_valid()))
         is_kept = pc.or_(at.is_null(), pc.fill_null(pc.equal(belongs, table), False))
         self.write(rows.filter(is_kept), table)
         others = {name for name in ("instances", "conflicts") if name != table}

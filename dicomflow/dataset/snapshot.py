@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from dicomflow.dataset.layout import MAX_PARTITION_KEYS, TABLES, Layout, is_partition, list_parts, part_name
+from dicomflow.dataset.layout import MAX_PARTITION_KEYS, ROLLUPS, TABLES, Layout, is_partition, list_parts, part_name
 from dicomflow.errors import DatasetError, describe
 
 
@@ -75,7 +75,7 @@ class Snapshot:
             plain = {name: _typed(found[name], kind) for name, kind in _KINDS.items()}
             plain["sources"] = [_typed(source, str) for source in plain["sources"]]
             keys = [_typed(key, str) for key in _typed(found.get("partition_by", []), list)]
-            tables = {table: _read_parts(found["tables"][table]) for table in TABLES}
+            tables = {table: _read_table(found["tables"], table) for table in TABLES}
         except (KeyError, TypeError, ValueError):
             raise DatasetError(f"{path}: is not the description of a dataset; extract into a new folder") from None
         names = [name for parts in tables.values() for name in parts if not is_part_name(name)]
@@ -148,9 +148,9 @@ def _find_parts(layout: Layout, table: str, names: set[str]) -> list[Path]:
         if not missing:
             return [folder / name for name in sorted(names)]
         lost.append(min(missing))
+    remedy = "run `dicomflow extract` again" if table in ROLLUPS else "restore it, or extract into a new folder"
     raise DatasetError(
-        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else restore it, or extract "
-        "into a new folder"
+        f"{layout.table(table) / lost[0]}: is not there; if a run is publishing, try again; else {remedy}"
     )
 
 
@@ -185,6 +185,11 @@ def is_part_name(name: object) -> bool:
     """
     *folders, last = name.split("/") if isinstance(name, str) else ("",)
     return is_file_name(last) and len(folders) <= MAX_PARTITION_KEYS and all(map(is_partition, folders))
+
+
+def _read_table(found: Any, table: str) -> dict[str, PartInfo]:
+    """Rollups that no run has made yet have no parts."""
+    return {} if table in ROLLUPS and not found.get(table) else _read_parts(found[table])
 
 
 def _read_parts(found: Any) -> dict[str, PartInfo]:

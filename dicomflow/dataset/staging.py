@@ -22,12 +22,13 @@ import pyarrow.compute as pc
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import KNOWN_COLUMNS, Mode, compare, place_of
 from dicomflow.dataset.commit import discard
-from dicomflow.dataset.layout import Layout, list_parts
+from dicomflow.dataset.layout import ROLLUPS, Layout, list_parts
 from dicomflow.dataset.parts import count_rows, read_part
 from dicomflow.dataset.snapshot import read_json
 from dicomflow.dataset.storage import write_json
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import DatasetError, Status
+from dicomflow.schema.rollup import rollup_schema
 
 _WITH_ROW = (str(Status.OK), str(Status.PARTIAL))
 
@@ -42,6 +43,8 @@ class Schemas:
 
     def of(self, table: str) -> pa.Schema:
         """The schema of a table; that of ``conflicts`` is that of ``instances``."""
+        if table in ROLLUPS:
+            return rollup_schema(table)
         return self.files if table == "files" else self.instances
 
 

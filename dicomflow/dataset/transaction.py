@@ -19,13 +19,14 @@ from dicomflow.dataset.changes import Changes, Mode
 from dicomflow.dataset.commit import discard, publish, redo, sweep
 from dicomflow.dataset.deduplicate import Verdicts, deduplicate
 from dicomflow.dataset.known import check_columns, check_partitions, join_sources, last_listed, read_known
-from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.layout import BASE_TABLES, ROLLUPS, Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.parts import count_rows, read_schema
 from dicomflow.dataset.repair import check_repair, find_damaged, say_parts
 from dicomflow.dataset.rewrite import Plan, Rewriter
+from dicomflow.dataset.rollups import are_current, make_rollups
 from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.dataset.storage import write_json
@@ -110,6 +111,10 @@ class Transaction:
         parts = (self.layout.table(table) / name for name in names)
         return [part for part in parts if part not in self.damaged]
 
+    def old_rollups(self) -> dict[str, list[Path]]:
+        """The published parts of the rollups."""
+        return {table: self.old_parts(table) for table in ROLLUPS}
+
     def check(self, mode: Mode, columns: str, sources: Sequence[str] = ()) -> None:
         """Refuse a run whose columns do not fit, or a dataset that is not whole, unless the run can make it whole.
 
@@ -129,7 +134,7 @@ class Transaction:
         Partitioning.of(self.partition_by, self.schemas.instances)
         if mode is Mode.FULL and self.before:
             self._do_without_damaged(self.before, sources)
-        for part in (part for table in TABLES for part in self.old_parts(table)):
+        for part in (part for table in BASE_TABLES for part in self.old_parts(table)):
             if not part.is_file():
                 raise DatasetError(f"{part}: is gone; restore it, or read everything again with `extract --full`")
 
@@ -183,7 +188,7 @@ class Transaction:
         edits = verdicts.edits
         dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
         staged = count_rows(self.staging.completed)
-        if self.before is None or not (self.has_columns and self.has_partitions):
+        if self.before is None or not (self.has_columns and self.has_partitions and are_current(self.old_rollups())):
             return True
         return bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
 
@@ -206,7 +211,7 @@ class Transaction:
         run_id = str(run["run_id"])
         rewriter = self.make_rewriter(run_id)
         plan = Plan(
-            old={table: self.old_parts(table) for table in TABLES},
+            old={table: self.old_parts(table) for table in BASE_TABLES},
             ledgers=self.staging.completed,
             settled=settled_rows(changes.settled, run_id, started),
             edits=verdicts.edits,
@@ -217,7 +222,9 @@ class Transaction:
         return self.publish(rewriter, sources, run)
 
     def publish(self, rewriter: Rewriter, sources: Sequence[str], run: Mapping[str, Any]) -> Snapshot:
-        """Publish the tables that ``rewriter`` assembled."""
+        """Publish the tables that ``rewriter`` assembled, and their rollups."""
+        renew = self.before is None or not (self.has_columns and self.has_partitions)
+        make_rollups(self.layout, rewriter, self.schemas.config, self.old_rollups(), renew=renew)
         coming = Snapshot(
             format=FORMAT_VERSION,
             version=self.version + 1,

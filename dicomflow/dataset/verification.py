@@ -29,6 +29,7 @@ CHECKS = {
     "accounting": "the ledger counts as many rows as there are",
     "rows": "each row has its ledger row, and they agree",
     "winners": "each copy or conflict lost against the right file",
+    "rollups": "series, studies and patients count what instances holds",
 }
 """Name of a check -> what holds if it is passed, in the order in which they are made."""
 

@@ -16,7 +16,7 @@ from dicomflow.config import DatasetConfig
 from dicomflow.dataset.changes import Mode, compare
 from dicomflow.dataset.commit import prepare_destination
 from dicomflow.dataset.compact import compact_parts
-from dicomflow.dataset.layout import TABLES, Layout
+from dicomflow.dataset.layout import BASE_TABLES, Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.snapshot import Snapshot
 from dicomflow.dataset.transaction import Transaction, read_again
@@ -155,7 +155,7 @@ class Archive:
     def tables(self) -> dict[str, dict[Place, Row]]:
         """All rows by file, as a plain reader finds them; no file has two in one table."""
         found: dict[str, dict[Place, Row]] = {}
-        for table in TABLES:
+        for table in BASE_TABLES:
             uri, member = ("uri", "member") if table == "files" else ("source_uri", "source_member")
             rows = pq.read_table(self.layout.table(table), partitioning=None).to_pylist()
             found[table] = {(row[uri], row[member]): row for row in rows}

@@ -21,7 +21,7 @@ import pytest
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import commit, storage
 from dicomflow.dataset.commit import assemble, discard, prepare_destination, publish, redo, sweep
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import BASE_TABLES, Layout, list_parts
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.snapshot import Snapshot
@@ -66,7 +66,7 @@ def describe(layout: Layout, version: int) -> Snapshot:
                 part.name: describe_part(part)
                 for part in list_parts(folder if folder.is_dir() else layout.table(table))
             }
-            for table, folder in ((table, layout.next / table) for table in TABLES)
+            for table, folder in ((table, layout.next / table) for table in BASE_TABLES)
         },
     )
 
@@ -124,7 +124,8 @@ def opened(layout: Layout) -> dict[str, Any]:
     """What ``open_dataset`` shows: all tables of one version."""
     dataset = open_dataset(layout.root)
     found = {
-        table: sorted(getattr(dataset, table).to_table([COLUMN[table]])[COLUMN[table]].to_pylist()) for table in TABLES
+        table: sorted(getattr(dataset, table).to_table([COLUMN[table]])[COLUMN[table]].to_pylist())
+        for table in BASE_TABLES
     }
     return {**found, "version": dataset.version}
 
@@ -153,7 +154,7 @@ def check_readers(layout: Layout, *, may_be_away: bool) -> dict[str, Any]:
     seen = opened(layout)
     assert seen in (BEFORE, AFTER)
     assert seen == AFTER or not layout.commit_record.exists()
-    for table in TABLES:
+    for table in BASE_TABLES:
         found = plain(layout, table)
         assert found in (BEFORE[table], AFTER[table]) or (found is None and may_be_away), table
     return seen
@@ -162,7 +163,7 @@ def check_readers(layout: Layout, *, may_be_away: bool) -> dict[str, Any]:
 def check_plain(layout: Layout, expected: dict[str, Any]) -> None:
     """At rest plain readers see exactly the dataset, and nothing of the commit is left."""
     assert opened(layout) == expected
-    assert {table: plain(layout, table) for table in TABLES} == {table: expected[table] for table in TABLES}
+    assert {table: plain(layout, table) for table in BASE_TABLES} == {table: expected[table] for table in BASE_TABLES}
     assert not layout.commit_record.exists() and not layout.next.exists()
 
 
@@ -271,7 +272,7 @@ def publish_new_until_record(layout: Layout) -> None:
 def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: Path, after: bool) -> None:
     """Before the record there is no dataset, after it there is the whole one; plain readers find a whole table or none."""
     first = Layout(tmp_path / "first")
-    for table in TABLES:
+    for table in BASE_TABLES:
         shutil.copytree(published.table(table), first.next / table)
     steps = 0
     for step in range(1, 200):
@@ -287,7 +288,7 @@ def test_crash_at_every_step_of_the_first_publish(published: Layout, tmp_path: P
         else:
             with pytest.raises(DatasetError, match="no dicomflow dataset here"):
                 open_dataset(layout.root)
-        assert all(plain(layout, table) in (None, BEFORE[table]) for table in TABLES)
+        assert all(plain(layout, table) in (None, BEFORE[table]) for table in BASE_TABLES)
         take_up(layout)
         if is_there:
             check_plain(layout, BEFORE)
@@ -474,7 +475,7 @@ def test_assembled_part_that_is_gone(published: Layout) -> None:
     shutil.rmtree(published.next)
     with pytest.raises(CommitStateUnknown, match=r"is not what the commit needs; restore it, or remove .*commit\.json"):
         redo(published)
-    assert {table: plain(published, table) for table in TABLES} == {table: BEFORE[table] for table in TABLES}
+    assert {table: plain(published, table) for table in BASE_TABLES} == {table: BEFORE[table] for table in BASE_TABLES}
     published.commit_record.unlink()
     assert opened(published) == BEFORE
 

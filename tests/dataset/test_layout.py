@@ -13,7 +13,7 @@ def test_plain_readers_see_the_tables_only(tmp_path: Path) -> None:
     private = [layout.description, layout.commit_record, layout.lock, layout.staging, layout.next, layout.job_record]
     private += [layout.runs, layout.run_record("r")]
     assert PRIVATE.startswith("_") and all(path.is_relative_to(tmp_path / PRIVATE) for path in private)
-    assert [layout.table(name).parent for name in TABLES] == [tmp_path] * 3
+    assert [layout.table(name).parent for name in TABLES] == [tmp_path] * 6
 
 
 def test_parts_are_parquet_files_by_name(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import rewrite as module
 from dicomflow.dataset.deduplicate import EDITS_SCHEMA
-from dicomflow.dataset.layout import TABLES, Layout, list_parts
+from dicomflow.dataset.layout import BASE_TABLES, Layout, list_parts
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.rewrite import Plan, Rewriter, edit_ledger
@@ -46,7 +46,7 @@ def old(layout: Layout, instances: pa.Schema) -> dict[str, list[Path]]:
     stage_task(layout.root, "three", lost, instances)
     layout.table("conflicts").mkdir()
     (layout.table("instances") / "three-0.parquet").rename(layout.table("conflicts") / "three-0.parquet")
-    return {table: layout.parts(table) for table in TABLES}
+    return {table: layout.parts(table) for table in BASE_TABLES}
 
 
 def edit(part: Path | None, uri: str, status: str | None, place: str | None, **more: Any) -> Row:
@@ -72,7 +72,7 @@ def apply(layout: Layout, rewriter: Rewriter, old: dict[str, list[Path]]) -> App
         )
         return {
             table: [row for part in list_parts(layout.next / table) for row in pq.read_table(part).to_pylist()]
-            for table in TABLES
+            for table in BASE_TABLES
             if (layout.next / table).is_dir()
         }
 
@@ -187,8 +187,8 @@ def test_what_listing_settled(apply: Apply) -> None:
 
 def test_the_first_version(apply: Apply, files: pa.Schema, layout: Layout, instances: pa.Schema) -> None:
     """Of nothing come three tables with one empty part each, with their schema."""
-    coming = apply(old={table: [] for table in TABLES})
-    assert coming == {table: [] for table in TABLES}
+    coming = apply(old={table: [] for table in BASE_TABLES})
+    assert coming == {table: [] for table in BASE_TABLES}
     for table, schema in (("instances", instances), ("files", files), ("conflicts", instances)):
         (part,) = list_parts(layout.next / table)
         assert describe_schema(pq.read_schema(part)) == describe_schema(schema)
@@ -206,7 +206,7 @@ def test_an_empty_part_goes_when_there_are_rows(
     apply(
         edit(ledger, "/n", "conflict", "conflicts", new=True),
         old={
-            **{table: layout.parts(table) for table in TABLES},
+            **{table: layout.parts(table) for table in BASE_TABLES},
             "conflicts": [layout.table("conflicts") / "empty.parquet"],
         },
     )
@@ -259,7 +259,8 @@ def test_parts_written_again_are_like_all_others(
 def test_description(apply: Apply, rewriter: Rewriter, layout: Layout, old: dict[str, list[Path]]) -> None:
     """Parts that stay are not read to be described, new ones are; a table that stays keeps its description."""
     known = {
-        table: {part.name: describe_part(part)._replace(digest="as known") for part in old[table]} for table in TABLES
+        table: {part.name: describe_part(part)._replace(digest="as known") for part in old[table]}
+        for table in BASE_TABLES
     }
     apply(edit(part_of(old, "files", "one"), "/a", None, None))
     coming = rewriter.describe(known)

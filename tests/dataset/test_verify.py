@@ -163,9 +163,15 @@ def test_what_was_looked_at(original: Path) -> None:
     verification = dicomflow.verify_dataset(original)
     assert {path: path.stat().st_mtime_ns for path in original.rglob("*")} == before
     counts = {check.name: check.looked_at for check in verification.checks}
-    assert (counts["parts"], counts["digests"], counts["schema"]) == (5, 5, 5)
+    assert (counts["parts"], counts["digests"], counts["schema"]) == (8, 8, 8)
     assert (counts["ledger"], counts["key"], counts["rows"], counts["winners"]) == (47, 41, 43, 3)
-    assert counts["pages"] == 47 + 43 and counts["order"] == 43 and counts["lookup"] == 41 and counts["runs"] == 2
+    assert (
+        counts["pages"] == 47 + 43 + 3
+        and counts["order"] == 43 + 3
+        and counts["rollups"] == 3
+        and counts["lookup"] == 41
+        and counts["runs"] == 2
+    )
     assert verification.version == 2 and verification.to_dict()["whole"] is True and verification.remarks == ()
 
 
@@ -438,9 +444,9 @@ ROWS: dict[str, tuple[str, Callable[[pa.Table], pa.Table], dict[str, str]]] = {
     "ledger-type": ("files", lambda rows: rows.drop_columns("reader"), {"schema": "not those of the dataset"}),
     "unsorted": ("instances", lambda rows: rows.take(pa.array([1, 0, *range(2, len(rows))])), {"order": "row 2 should"}),
     "nulls-first": ("instances", lambda rows: put(rows, 3, InstanceNumber=None), {"order": "row 5 should"}),
-    "key-twice": ("instances", repeat, {"key": "00: has the SOP Instance UID of another row", "accounting": "42 rows"}),
-    "row-lost": ("instances", lambda rows: rows.slice(1), {"rows": "00: should have a row in instances", "accounting": ""}),
-    "row-twice": ("instances", lambda rows: pa.concat_tables([rows.slice(0, 1), rows]), {"rows": "has several rows", "key": ""}),
+    "key-twice": ("instances", repeat, {"key": "00: has the SOP Instance UID of another row", "accounting": "42 rows", "rollups": "series: 1 rows"}),
+    "row-lost": ("instances", lambda rows: rows.slice(1), {"rows": "00: should have a row in instances", "accounting": "", "rollups": "patients: 1 rows"}),
+    "row-twice": ("instances", lambda rows: pa.concat_tables([rows.slice(0, 1), rows]), {"rows": "has several rows", "key": "", "rollups": "studies: 1 rows"}),
     "row-of-nobody": ("files", without("02"), {"rows": "02: has a row in instances, but", "accounting": "instances: "}),
     "conflict-of-nobody": ("files", without("other"), {"rows": "other: has a row in conflicts, but", "accounting": ""}),
     "conflict-lost": ("conflicts", lambda rows: rows.slice(0, 0), {"rows": "should have a row in conflicts", "accounting": ""}),
@@ -458,6 +464,13 @@ ROWS: dict[str, tuple[str, Callable[[pa.Table], pa.Table], dict[str, str]]] = {
     "copy-of-nobody": ("files", entry(name="copy", SOPInstanceUID="1.7"), {"winners": "duplicate of an instance that no file has"}),
     "wrong-winner": ("files", entry(name="copy", mtime=pa.scalar(2**51, pa.timestamp("us")).as_py()), {"winners": "copy: duplicate, but should have won"}),
     "no-copy": ("files", entry(name="copy", header_digest="0"), {"winners": "duplicate, but its header says otherwise"}),
+    "series-count": ("series", lambda rows: put(rows, 0, instanceCount=1), {"rollups": "series: 1 rows that do not count"}),
+    "series-size": ("series", lambda rows: put(rows, 0, source_size=1), {"rollups": "series: 1 rows that do not count"}),
+    "study-lost": ("studies", lambda rows: rows.slice(1), {"rollups": "studies: 1 rows that do not count"}),
+    "patient-twice": ("patients", lambda rows: pa.concat_tables([rows, rows]), {"rollups": "patients: 1 rows that do not count"}),
+    "patient-of-nobody": ("patients", lambda rows: put(rows, 0, PatientID="1.9.x"), {"rollups": "patients: 2 rows that do not"}),
+    "patient-studies": ("patients", lambda rows: put(rows, 0, study_count=9), {"rollups": "patients: 1 rows that do not"}),
+    "rollup-type": ("studies", lambda rows: rows.drop_columns("conflicts"), {"schema": "not those of the dataset"}),
 }  # fmt: skip
 
 
@@ -547,7 +560,7 @@ def test_no_row_check_can_be_made(dest: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [check.name for check in verify_dataset(dest).checks if check.not_made == reason] == list(_ROW_CHECKS)
 
 
-_ROW_CHECKS = ("key", "ledger", "accounting", "rows", "winners")
+_ROW_CHECKS = ("key", "ledger", "accounting", "rows", "winners", "rollups")
 
 
 @pytest.mark.parametrize("name", ["a[1]b*?", "status=ok", "it's", "ü {x}"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,9 @@ class Content:
             return b"not a DICOM file, but long enough to look at: " + self.text.encode() * 8
         uid = b"" if self.fault == "keyless" else element(0x00080018, "UI", _even(self.uid, "\0"))
         head = element(0x00080005, "CS", b"ISO_IR 100") + uid + element(0x00080060, "CS", b"MR")
-        body = element(0x00100010, "PN", _even(self.text, " "))
+        body = element(0x00100010, "PN", _even(self.text, " ")) + element(
+            0x0020000E, "UI", _even(series_of(self.text), "\0")
+        )
         end = element(0x00200013, "IS", b"1 ", length=400) if self.fault == "partial" else element(STOP, "OW", bytes(8))
         return file(head + body + end)
 
@@ -41,6 +44,11 @@ class Content:
     def readable(self) -> bool:
         """Whether it has a row."""
         return self.fault in ("", "partial")
+
+
+def series_of(text: str) -> str:
+    """The series of a file: files of one text are of one."""
+    return f"1.5.{sum(text.encode())}"
 
 
 def _even(text: str, padding: str) -> bytes:
@@ -78,6 +86,23 @@ def _status_alone(content: Content) -> str:
 
 def _row(content: Content) -> tuple[str, str]:
     return content.uid, content.text
+
+
+def expect_series(tables: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows of instances each series has."""
+    return dict(Counter(series_of(text) for _, text in tables["instances"].values()))
+
+
+def read_series(dest: Path) -> dict[str, int]:
+    """What plain pandas and plain DuckDB see of the series; studies and patients, which have no key here, count all."""
+    frame = pd.read_parquet(dest / "series", columns=["SeriesInstanceUID", "instanceCount"])
+    rows = duckdb.sql(f"select SeriesInstanceUID, instanceCount from '{dest}/series/*.parquet'").fetchall()
+    found = dict(frame.itertuples(index=False))
+    assert frame.SeriesInstanceUID.is_unique and found == dict(rows)
+    for table in ("studies", "patients"):
+        counts = pd.read_parquet(dest / table, columns=["instanceCount"]).instanceCount.to_list()
+        assert counts == ([sum(found.values())] if found else [])
+    return found
 
 
 def read_with_pandas(dest: Path) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def deduplicate_and_publish(work: Path, rows: int) -> str:
         transaction.staging.keep_only(transaction.staging.ledgers())
         nothing = SOURCE_FILE_SCHEMA.empty_table()
         changes = compare(nothing, transaction.read_known(), [], Mode.INCREMENT, 0)
+        transaction.staging.keep_only(transaction.staging.ledgers())
         verdicts = transaction.settle(changes)
         run = {"run_id": "scale", "started": "2024-01-01T00:00:00+00:00", "dicomflow": dicomflow.__version__}
         snapshot = transaction.commit(changes, verdicts, ["/scale"], run, 1)

@@ -22,7 +22,7 @@ from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.verification import CHECKS
 from dicomflow.errors import DatasetError, DatasetLocked
 from tests.durable.disk import Crash, Disk, dying
-from tests.durable.model import Content, expect, read_with_duckdb, read_with_pandas, write
+from tests.durable.model import Content, expect, expect_series, read_series, read_with_duckdb, read_with_pandas, write
 
 NAMES = ["a", "b/c", "b/d", "e f", "g'[1]*"]
 QUIET = {
@@ -114,7 +114,7 @@ class Durable(RuleBasedStateMachine):
         self._look()
 
     @rule(
-        step=st.integers(1, 60),
+        step=st.integers(1, 100),
         power=st.booleans(),
         mode=st.sampled_from([*MODES, "retry_failed"]),
         other=st.booleans(),
@@ -157,7 +157,7 @@ class Durable(RuleBasedStateMachine):
         self._look()
 
     @precondition(lambda self: self.published is not None)
-    @rule(step=st.integers(0, 25))
+    @rule(step=st.integers(0, 50))
     def compact(self, step: int) -> None:
         """Rows do not change when parts are merged, or when that dies."""
         died = True
@@ -194,6 +194,7 @@ class Durable(RuleBasedStateMachine):
         self.is_seen = True
         self._check(read_with_pandas(self.dest), "pandas")
         self._check(read_with_duckdb(self.dest), "DuckDB")
+        assert read_series(self.dest) == expect_series(self.published)
         dataset = dicomflow.open_dataset(self.dest)
         rows = dataset.to_arrow(["source_uri", "SOPInstanceUID"]).to_pydict()
         mine = dict(zip(rows["source_uri"], rows["SOPInstanceUID"], strict=True))

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 
-from dicomflow.schema.column import Column, Step
+from dicomflow.schema.column import ALL_ITEMS, Column, Step
 
 TEXT = frozenset(["AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UR", "UT"])
 _TEXT_LIKE = TEXT | {"DA", "DS", "DT", "IS", "TM"}
@@ -61,6 +61,25 @@ class Expected:
         if isinstance(element.value, Items):
             return Seen([], [], element.file_tell)
         return _seen(_items(element, column), column, element.file_tell)
+
+
+def find_each(dataset: Dataset, column: Column) -> list[list[Any] | None] | None:
+    """For each item of the sequence that ``[*]`` stands for, the values there; None if no item has any."""
+    for path in column.paths:
+        star = [step.item == ALL_ITEMS for step in path].index(True)
+        holder = _enter(dataset, path[: star + 1])
+        items = holder[path[star].tag].value if holder is not None and path[star].tag in holder else []
+        found = [_find_values(item, path[star + 1 :], column) for item in items]
+        if any(values is not None for values in found):
+            return found
+    return None
+
+
+def _find_values(item: Dataset, path: Sequence[Step], column: Column) -> list[Any] | None:
+    holder = _enter(item, path)
+    if holder is None or path[-1].tag not in holder:
+        return None
+    return [_typed(one, column.vr) for one in _items(holder[path[-1].tag], column)]
 
 
 def _seen(items: list[Any], column: Column, place: int | None) -> Seen:
