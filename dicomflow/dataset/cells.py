@@ -400,6 +400,49 @@ def _find_row(levels: Runs, total: cython.longlong, row: cython.longlong) -> tup
     return start, total
 
 
+def find_nested(page: Page, row: int, rows: int, highest: int) -> tuple:
+    """As ``find_entries``, for lists of lists: (repetition levels, definition levels, values before them, where values begin)."""
+    text: bytes = page.text
+    at: cython.Py_ssize_t = page.begin
+    end: cython.Py_ssize_t = page.end
+    total: cython.longlong = page.values
+    start: cython.longlong = -1
+    place: cython.longlong = 0
+    seen: cython.longlong = -1
+    levels: Runs = _read_levels(text, at, end, 2)
+    if levels.count(total, 0) != rows or row >= rows:
+        raise ValueError("another number of rows")
+    levels = _read_levels(text, at, end, 2)
+    at = levels.end
+    repeats: bytearray = bytearray()
+    while place < total:
+        levels.load()
+        ahead: cython.longlong = row - 1 - seen  # rows that may be passed over without a look
+        if not levels.packed and levels.value == 0 and ahead > 0:
+            step: cython.longlong = min(min(levels.left, total - place), ahead)
+            levels.left -= step
+            seen += step
+            place += step
+            continue
+        repeat: cython.longlong = levels.next()
+        if place == 0 and repeat:
+            raise ValueError("a page begins inside a row")
+        seen += repeat == 0
+        if seen > row:
+            break
+        if seen == row:
+            start = place if repeat == 0 else start
+            repeats.append(repeat)
+        place += 1
+    top: cython.int = highest
+    levels = _read_levels(text, at, end, top)
+    before: cython.longlong = levels.count(start, top)
+    found: bytearray = bytearray()
+    for _ in range(len(repeats)):
+        found.append(levels.next())
+    return bytes(repeats), bytes(found), before, levels.end
+
+
 def read_indexes(page: Page, at: int, before: int, count: int) -> list:
     """Indexes into the dictionary: of the values that begin at ``at`` those behind ``before``, so many."""
     runs: Runs = Runs(page.text, at, page.end)

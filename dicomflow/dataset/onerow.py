@@ -46,20 +46,20 @@ class _Leaf:
 
     form: str  # of ``struct``; empty for text
     size: int
-    is_list: bool
-    in_list: int
+    in_list: int  # an item; 0 where there is no list
+    in_inner: int  # an item of a list in the list; 0 where there is none
     highest: int
     to_python: Callable[[Any], Cell]
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column: a leaf, a list of one, or a list of structs of some."""
+    """A column: a leaf, a list of one, a list of lists of one, or a list of structs of some."""
 
     name: str
     leaves: tuple[_Leaf, ...]
     names: tuple[str, ...] = ()  # of the struct's fields
-    item: int = 0  # definition level at which the struct is there
+    item: int = 0  # definition level at which the struct, or the list in the list, is there
 
 
 class RowReader:
@@ -129,6 +129,10 @@ def _describe(field: pa.Field) -> _Column:
         return _Column(field.name, (_describe_leaf(kind, level),))
     item = kind.value_field
     inside = level + 1 + int(item.nullable)
+    if pa.types.is_list(item.type):
+        inner = item.type.value_field
+        leaf = _describe_leaf(inner.type, inside + 1 + int(inner.nullable), level + 1, inside + 1)
+        return _Column(field.name, (leaf,), item=inside)
     if not pa.types.is_struct(item.type):
         return _Column(field.name, (_describe_leaf(item.type, inside, level + 1),))
     fields = [item.type.field(index) for index in range(item.type.num_fields)]
@@ -136,11 +140,11 @@ def _describe(field: pa.Field) -> _Column:
     return _Column(field.name, leaves, tuple(each.name for each in fields), inside)
 
 
-def _describe_leaf(kind: pa.DataType, highest: int, in_list: int = 0) -> _Leaf:
+def _describe_leaf(kind: pa.DataType, highest: int, in_list: int = 0, in_inner: int = 0) -> _Leaf:
     if kind not in _TYPES:
         raise ValueError("a type that is not known here")
     form, to_python = _TYPES[kind]
-    return _Leaf(form, struct.calcsize("<" + form), bool(in_list), in_list, highest, to_python)
+    return _Leaf(form, struct.calcsize("<" + form), in_list, in_inner, highest, to_python)
 
 
 def _to_date(days: int) -> date:
@@ -220,11 +224,15 @@ def _read_pages(part: mmap.mmap, places: Sequence[tuple[int, int]], kind: int) -
 class _Entries:
     """What a row has in one leaf column: the definition level of each entry, and the values of those that have one."""
 
-    __slots__ = ("_indexes", "_leaf", "is_coded", "levels", "values")
+    __slots__ = ("_indexes", "_leaf", "is_coded", "levels", "repeats", "values")
 
     def __init__(self, leaf: _Leaf, page: cells.Page, row: int, rows: int) -> None:
         self._leaf = leaf
-        self.levels, before, at = cells.find_entries(page, row, rows, leaf.is_list, leaf.highest)
+        self.repeats = b""  # repetition levels, of lists of lists
+        if leaf.in_inner:
+            self.repeats, self.levels, before, at = cells.find_nested(page, row, rows, leaf.highest)
+        else:
+            self.levels, before, at = cells.find_entries(page, row, rows, bool(leaf.in_list), leaf.highest)
         count = self.levels.count(leaf.highest)
         self.is_coded = count > 0 and page.encoding in _DICTIONARY
         self.values: list[Cell] = []
@@ -255,12 +263,14 @@ def _read_plain(page: cells.Page, leaf: _Leaf, at: int, before: int, count: int)
 
 def _assemble(column: _Column, entries: Iterator[_Entries]) -> Cell:
     leaf, first = column.leaves[0], next(entries)
-    if not leaf.is_list:
+    if not leaf.in_list:
         return first.values[0] if first.values else None
     others = [next(entries) for _ in column.leaves[1:]]
     if first.levels[0] < leaf.in_list:
         return [] if first.levels[0] == leaf.in_list - 1 else None
     items = _fill(leaf, first)
+    if leaf.in_inner:
+        return _nest(leaf, column.item, first, items)
     if not column.names:
         return items
     fields = [items, *map(_fill, column.leaves[1:], others)]
@@ -274,3 +284,17 @@ def _fill(leaf: _Leaf, entries: _Entries) -> list[Cell]:
     """The items of a list, with None where there is no value."""
     each = iter(entries.values)
     return [next(each) if level == leaf.highest else None for level in entries.levels]
+
+
+def _nest(leaf: _Leaf, inner: int, entries: _Entries, items: list[Cell]) -> list[list[Cell] | None]:
+    """The lists of a list: an entry begins another one where it does not go on with the last."""
+    lists: list[list[Cell] | None] = []
+    for repeat, level, item in zip(entries.repeats, entries.levels, items, strict=True):
+        last = lists[-1] if repeat == 2 else None
+        if last is not None:
+            last.append(item)
+        elif repeat == 2:
+            raise ValueError("an entry goes on with a list that is not there")
+        else:
+            lists.append([item] if level >= leaf.in_inner else [] if level >= inner else None)
+    return lists

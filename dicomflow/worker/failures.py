@@ -18,26 +18,29 @@ _log = get_logger("worker")
 
 
 class FailureLog:
-    """The failures of one task: ``failed`` as warnings; what is no DICOM, and what was read in part, for those who debug."""
+    """The failures of one task: ``failed`` for those who want to know; what is no DICOM or was read in part, for those who debug.
+
+    No warnings: the ledger has them all, and the run's summary counts them.
+    """
 
     def __init__(self) -> None:
-        self._lines: Counter[bool] = Counter()  # by whether it is a warning
+        self._lines: Counter[bool] = Counter()  # by whether it failed
         self._unsaid: Counter[tuple[bool, Code | None]] = Counter()
 
     def note(self, uri: str, outcome: Outcome) -> None:
         """One file that is not plain ``ok``."""
-        is_warning = outcome.status is Status.FAILED
-        if self._lines[is_warning] >= MAX_LINES:
-            self._unsaid[is_warning, outcome.code] += 1
+        is_failed = outcome.status is Status.FAILED
+        if self._lines[is_failed] >= MAX_LINES:
+            self._unsaid[is_failed, outcome.code] += 1
             return
-        self._lines[is_warning] += 1
-        say = _log.warning if is_warning else _log.debug
+        self._lines[is_failed] += 1
+        say = _log.info if is_failed else _log.debug
         say(f"file_{outcome.status}", uri=uri, code=str(outcome.code), offset=outcome.offset)
 
     def close(self) -> None:
         """One line for all those of a kind that were not said."""
-        for is_warning in (True, False):
-            unsaid = {str(code): count for (kind, code), count in self._unsaid.items() if kind == is_warning}
+        for is_failed in (True, False):
+            unsaid = {str(code): count for (kind, code), count in self._unsaid.items() if kind == is_failed}
             if unsaid:
-                say = _log.warning if is_warning else _log.debug
+                say = _log.info if is_failed else _log.debug
                 say("more_files", files=sum(unsaid.values()), codes=unsaid)

@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("ImageType", pa.list_(pa.string())),
         ("PixelSpacing", pa.list_(pa.float64())),
         ("GridFrameOffsetVector", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        ("FrameImagePositionPatient", pa.list_(pa.list_(pa.float64()))),
         pa.field("issues", pa.list_(ISSUE), nullable=False),
     ]
 )
@@ -58,6 +59,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "ImageType": st.none() | st.lists(st.none() | st.sampled_from(["ORIGINAL", "", "π"]), max_size=4),
     "PixelSpacing": st.none() | st.lists(st.none() | FLOATS, max_size=3),
     "GridFrameOffsetVector": st.none() | st.lists(st.integers(0, 3), max_size=9),
+    "FrameImagePositionPatient": st.none()
+    | st.lists(st.none() | st.lists(st.none() | st.integers(0, 3).map(float), max_size=3), max_size=5),
     "issues": st.lists(
         st.none()
         | st.fixed_dictionaries(
@@ -128,6 +131,12 @@ def make_row(number: int) -> dict[str, Any]:
         "ImageType": [None, [], ["ORIGINAL", str(number % 300)], [None]][number // 20 % 4 if number % 50 else 1],
         "PixelSpacing": [number / 7] * 3 if number < 4000 else None,
         "GridFrameOffsetVector": list(range(number % 40)) if number % 11 == 0 else None,
+        "FrameImagePositionPatient": [
+            None,
+            [],
+            [None, [], [1.5, None, number / 3]],
+            [[float(number)] * 3] * (number % 30),
+        ][0 if number % 13 else number // 13 % 4],
         "issues": [{"path": None, "code": "c", "raw": str(number)}] * (number % 97 == 0),
     }
 
@@ -175,7 +184,7 @@ def test_parts_of_a_run_need_no_arrow(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         pa.schema([("SOPInstanceUID", pa.string())]),
         pa.schema([pa.field("uri", pa.string(), nullable=False)]),
-        pa.schema([SCHEMA.field(0), ("x", pa.list_(pa.list_(pa.int32())))]),
+        pa.schema([SCHEMA.field(0), ("x", pa.list_(pa.list_(pa.list_(pa.int32()))))]),
         pa.schema([SCHEMA.field(0), ("x", pa.timestamp("us", "UTC"))]),
         pa.schema([SCHEMA.field(0), ("x", pa.bool_())]),
     ],

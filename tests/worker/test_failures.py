@@ -27,7 +27,7 @@ def read_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_failed_files_are_warnings(scan: Scan, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_files_are_logged(scan: Scan, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
     """Each says which file, why and where; the rest of a task is one line; all carry the ids of the run and of the task."""
     configure_logging(json=True, level="info")
     named = encode(0x00100010, "PN", MARKER)
@@ -36,13 +36,13 @@ def test_failed_files_are_warnings(scan: Scan, put: Put, capsys: pytest.CaptureF
     paths += [paths[0].with_name(f"gone{n}") for n in range(MAX_LINES + 6)]
     scan(paths)
     lines = read_lines(capsys)
-    warnings = [line for line in lines if line["level"] == "warning"]
+    failures = [line for line in lines if line["level"] == "info" and line["event"] != "task_done"]
     assert {(line["run_id"], line["trace_id"], line["task_id"]) for line in lines} == {("run", "trace", "task")}
-    assert [line["event"] for line in warnings] == ["file_failed"] * MAX_LINES + ["more_files"]
-    first = warnings[0]
+    assert [line["event"] for line in failures] == ["file_failed"] * MAX_LINES + ["more_files"]
+    first = failures[0]
     assert (first["uri"], first["code"]) == (str(paths[0]), "missing_sop_instance_uid") and first["offset"] > 0
-    assert (warnings[-1]["files"], warnings[-1]["codes"]) == (7, {"not_found": 7})
-    assert [line["event"] for line in lines if line["level"] == "info"] == ["task_done"]
+    assert (failures[-1]["files"], failures[-1]["codes"]) == (7, {"not_found": 7})
+    assert lines[-1]["event"] == "task_done" and {line["level"] for line in lines} == {"info"}
     assert MARKER.decode() not in json.dumps(lines)
     get_logger("worker").warning("afterwards")
     (after,) = read_lines(capsys)
@@ -50,7 +50,7 @@ def test_failed_files_are_warnings(scan: Scan, put: Put, capsys: pytest.CaptureF
 
 
 def test_what_is_expected_is_for_those_who_debug(scan: Scan, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that are no DICOM are no warning, and as bounded."""
+    """Files that are no DICOM are no failures, and as bounded."""
     configure_logging(json=True, level="debug")
     scan([put(f"f{n}", b"text") for n in range(MAX_LINES + 1)])
     lines = read_lines(capsys)
