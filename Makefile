@@ -13,6 +13,8 @@ JOBS ?= 2
 KILLS ?= 200
 SEQUENCES ?= 200
 ROWS ?= 10000000
+PLANNED ?= 100000000
+MILLION ?= 1000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
@@ -65,6 +67,12 @@ metrics-check: $(VENV)/.test ## a real Prometheus scrapes a real run on a Dask c
 	$(BIN)/python -m tests.monitoring.check
 export-scale: $(VENV)/.test ## export a million rows: CPU beside DuckDB's COPY, memory (ROWS=1000000 if given; some minutes)
 	$(BIN)/python -m tests.benchmarks.export_scale $(if $(filter command line,$(origin ROWS)),--rows $(ROWS))
+
+planning: $(VENV)/.test ## plan a hundred million files: what the driver needs (PLANNED=100000000; about five minutes)
+	$(BIN)/python -m tests.cluster.planning --files $(PLANNED)
+
+million: $(VENV)/.test ## a million files on two workers beside ten thousand (MILLION=1000000; 5 GB of disk, about ten minutes)
+	$(BIN)/python -m tests.cluster.million --files $(MILLION)
 
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
