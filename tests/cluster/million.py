@@ -107,10 +107,11 @@ def make_files(files: int) -> Path:
 
 
 def copy_files(few: Path, target: Path, files: int) -> None:
-    """The UID is replaced in the bytes, wherever it stands, by another one of the same length."""
+    """The UID is replaced in the bytes, wherever it stands, by another one of the same length; not in deflated ones."""
     table = dicomflow.read_headers(sorted(path for path in few.rglob("*") if path.is_file()), columns="minimal")
     uids = dict(zip(table["source_uri"].to_pylist(), table["SOPInstanceUID"].to_pylist(), strict=True))
-    bodies = [(Path(uri), Path(uri).read_bytes(), uid.encode()) for uri, uid in uids.items()]
+    found = ((Path(uri), Path(uri).read_bytes(), uid.encode()) for uri, uid in uids.items())
+    bodies = [(path, body, uid) for path, body, uid in found if body.count(uid) == 2]  # file meta information, data set
     for number in range(files):
         path, body, uid = bodies[number % len(bodies)]
         other = b"2.25.1" + str(number).zfill(len(uid) - 6).encode()

@@ -213,7 +213,7 @@ def test_a_clock_that_goes_back(home: Home) -> None:
             return datetime.now(UTC) - timedelta(days=400)
 
     before = dicomflow.open_dataset(home.dest).version
-    with patch.object(pipeline, "datetime", Earlier):
+    with patch.object(pipeline.run, "datetime", Earlier):
         home.extract()
     assert dicomflow.open_dataset(home.dest).version > before
     home.check_intact()
