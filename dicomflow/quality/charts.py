@@ -11,7 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from bokeh.embed import json_item
-from bokeh.models import ColorBar, ColumnDataSource, FactorRange, HoverTool, LinearColorMapper, NoOverlap
+from bokeh.models import (
+    ColorBar,
+    ColumnDataSource,
+    FactorRange,
+    HoverTool,
+    LinearColorMapper,
+    NoOverlap,
+    NumeralTickFormatter,
+)
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
@@ -43,7 +51,9 @@ def _draw_years(modalities: Sequence[str], years: Sequence[str]) -> figure:
     stacks = [f"m{place}" for place in range(len(names))]
     source = ColumnDataSource({"year": list(years), **{stack: [0] * len(years) for stack in stacks}}, name="years")
     chart = _make_figure(x_range=FactorRange(*years), height=260)
-    bars = chart.vbar_stack(stacks, x="year", width=0.8, color=_COLOURS[: len(stacks)], source=source, legend_label=names)
+    bars = chart.vbar_stack(
+        stacks, x="year", width=0.8, color=_COLOURS[: len(stacks)], source=source, legend_label=names
+    )
     for bar, stack, name in zip(bars, stacks, names, strict=True):
         chart.add_tools(HoverTool(renderers=[bar], tooltips=[("year", "@year"), (_plain(name), f"@{stack}{{0,0}}")]))
     chart.y_range.start = 0
@@ -86,8 +96,15 @@ def _draw_runs(runs: Sequence[str]) -> figure:
     names = ("run", "files_per_second", "read", "seconds")
     source = ColumnDataSource({name: [] for name in names}, name="runs")
     chart = _make_figure(x_range=FactorRange(*runs), height=220, y_axis_label="files per second")
-    bars = chart.vbar(x="run", top="files_per_second", width=0.7, color=_COLOURS[0], source=source)
-    told = [("run", "@run"), ("files/s", "@files_per_second{0,0}"), ("read", "@read{0,0}"), ("seconds", "@seconds{0.0}")]
+    bars = chart.vbar(
+        x="run", top="files_per_second", width=min(0.7, 0.08 * max(1, len(runs))), color=_COLOURS[0], source=source
+    )
+    told = [
+        ("run", "@run"),
+        ("files/s", "@files_per_second{0,0}"),
+        ("read", "@read{0,0}"),
+        ("seconds", "@seconds{0.0}"),
+    ]
     chart.add_tools(HoverTool(renderers=[bars], tooltips=told))
     chart.y_range.start = 0
     chart.yaxis.axis_label_text_color, chart.yaxis.axis_label_text_font_style = _INK, "normal"
@@ -106,7 +123,7 @@ def _make_figure(**about: Any) -> figure:
     chart.axis.minor_tick_line_color = None
     chart.axis.major_label_text_color, chart.axis.major_label_text_font_size = _INK, "12px"
     if not isinstance(chart.y_range, FactorRange):
-        chart.yaxis.formatter.use_scientific = False
+        chart.yaxis.formatter = NumeralTickFormatter(format="0,0")
     return chart
 
 

@@ -17,6 +17,7 @@ from dicomflow.quality.runs import make_table
 from dicomflow.query import Dataset
 from dicomflow.sql.sandbox import Limits, Sandbox
 
+
 def measure_quality(dataset: Dataset, *, today: date | None = None, limits: Limits | None = None) -> QualityReport:
     """The numbers of the report, each with its SQL.
 
@@ -35,9 +36,7 @@ def measure_quality(dataset: Dataset, *, today: date | None = None, limits: Limi
     schemas = {table: read_schema(parts[0]) for table in TABLES if (parts := dataset.parts(table))}
     with dataset.open_sandbox(limits) as sandbox:
         sandbox.run(make_table(Layout(dataset.root)))
-        figures = {
-            question.name: _answer(sandbox, question, schemas) for question in make_questions(schemas, today)
-        }
+        figures = {question.name: _answer(sandbox, question, schemas) for question in make_questions(schemas, today)}
     return QualityReport(
         title=dataset.root.name,
         version=dataset.version,

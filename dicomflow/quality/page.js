@@ -72,7 +72,7 @@
   function sorted(rows) {
     const order = (one, two) => (one < two ? -1 : one > two ? 1 : 0);
     return rows
-      .filter(row => row.values.some(value => value))
+      .filter(row => row.values[0])
       .sort((one, two) => two.values[0] - one.values[0] || order(String(one.keys), String(two.keys)));
   }
 
@@ -104,10 +104,12 @@
       line.append(cell);
     });
     row.values.forEach((value, place) => {
-      const cell = make("td", undefined, place === 0 ? "number first" : "number");
-      if (place === 0 && most && value) cell.append(Object.assign(make("meter"), {max: most, value}));
-      cell.append(showNumber(table.measures[place], value));
-      line.append(cell);
+      if (place === 0) {
+        const cell = make("td", undefined, "share");
+        cell.append(Object.assign(make("meter"), {max: most, value}));
+        line.append(cell);
+      }
+      line.append(make("td", showNumber(table.measures[place], value), "number"));
     });
     return line;
   }

@@ -12,12 +12,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
+from jinja2 import BaseLoader, Environment, StrictUndefined, Template, TemplateNotFound
 from markupsafe import Markup
 
 from dicomflow.dataset.storage import write_atomically
@@ -25,7 +26,7 @@ from dicomflow.quality.charts import ROW_HEIGHT, STACKED, bokeh_script, make_cha
 from dicomflow.quality.figures import QualityReport
 from dicomflow.quality.measure import measure_quality
 from dicomflow.quality.questions import list_core
-from dicomflow.quality.view import FILTERS, SECTIONS, add_up, is_filtered, show_label, show_number, to_json
+from dicomflow.quality.view import FILTERS, SECTIONS, add_up, is_filtered, make_unique, show_label, show_number, to_json
 from dicomflow.query import open_dataset
 from dicomflow.sql.sandbox import Limits
 
@@ -65,11 +66,11 @@ def render_page(report: QualityReport) -> str:
         "rowHeight": ROW_HEIGHT,
         "years": years,
         "core": list_core(report.figures["completeness"].columns),
-        "runs": [{**row, "run": _name_run(row)} for row in runs],
+        "runs": [{**row, "run": name} for row, name in zip(runs, _name_runs(runs), strict=True)],
     }
     charts = make_charts(data["labels"][FILTERS[0]], years, [row["run"] for row in data["runs"]])
     scripts = [_script(bokeh_script()), _script(_read("page.js"))]
-    return _template().render(
+    page: str = _template().render(
         report=report,
         title=show_label(report.title),
         profile=show_label(report.profile),
@@ -84,17 +85,18 @@ def render_page(report: QualityReport) -> str:
         is_filtered=is_filtered,
         show_number=show_number,
     )
+    return page
 
 
-def _name_run(row: dict[str, Any]) -> str:
-    """Unique, and to be read: when it began; runs of one second by their names."""
-    started = str(row["started"] or "")[:19].replace("T", " ")
-    return show_label(f"{started} {str(row['run_id'])[-8:]}".strip())
+def _name_runs(runs: Sequence[dict[str, Any]]) -> list[str]:
+    return make_unique([str(run["started"] or run["run_id"]) for run in runs])
 
 
 def _make_tiles(report: QualityReport) -> list[tuple[str, str, str]]:
     """Name, title and number, of all."""
-    total = next(row for row in report.figures["archive"].iter_dicts() if row["by_modality"] is row["by_manufacturer"] is None)
+    total = next(
+        row for row in report.figures["archive"].iter_dicts() if row["by_modality"] is row["by_manufacturer"] is None
+    )
     titles = {
         "instances": "instances",
         "series": "series",
@@ -121,10 +123,13 @@ class _Loader(BaseLoader):
 
 
 @cache
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(
         loader=_Loader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    # Bokeh refers to what stands before: the order is kept
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    environment.filters["zip"] = zip
     return environment.get_template("page.html.j2")
 
 

@@ -117,20 +117,19 @@ def list_attributes(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if (field.metadata or {}).get(b"dicom.tag") is not None]
 
 
-_CORE = (
-    "SOPClassUID PatientID PatientBirthDate PatientSex PatientAge StudyInstanceUID StudyDate StudyTime StudyDescription "
-    "AccessionNumber Modality Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions StationName "
-    "InstitutionName SeriesInstanceUID SeriesNumber SeriesDescription ProtocolName BodyPartExamined PatientPosition "
-    "FrameOfReferenceUID AcquisitionDate AcquisitionTime ContentDate InstanceNumber ImageType ImagePositionPatient "
-    "ImageOrientationPatient PixelSpacing SliceThickness SpacingBetweenSlices Rows Columns NumberOfFrames KVP "
-    "RepetitionTime EchoTime MagneticFieldStrength"
-).split()
+_CORE = """
+SOPClassUID PatientID PatientBirthDate PatientSex PatientAge StudyInstanceUID StudyDate StudyTime StudyDescription
+AccessionNumber Modality Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions StationName InstitutionName
+SeriesInstanceUID SeriesNumber SeriesDescription ProtocolName BodyPartExamined PatientPosition FrameOfReferenceUID
+AcquisitionDate AcquisitionTime ContentDate InstanceNumber ImageType ImagePositionPatient ImageOrientationPatient
+PixelSpacing SliceThickness SpacingBetweenSlices Rows Columns NumberOfFrames KVP RepetitionTime EchoTime MagneticFieldStrength
+"""
 """What cohorts are chosen and volumes are built by."""
 
 
 def list_core(columns: Collection[str]) -> list[str]:
     """Those attributes, as far as they are there, that people ask for first."""
-    return [name for name in _CORE if name in columns]
+    return [name for name in _CORE.split() if name in columns]
 
 
 def _make_question(name: str, entry: _Entry, schemas: Mapping[str, pa.Schema], today: date) -> Question:
@@ -162,7 +161,7 @@ def _count_differences(name: str) -> str:
 def _label(table: str, columns: Mapping[str, str | None], schemas: Mapping[str, pa.Schema]) -> str:
     """Common table expressions: rows of a table, with the modality and the manufacturer under which they are counted."""
     chosen = "".join(f",\n        {_column(name, kind, schemas[table])}" for name, kind in columns.items())
-    modality, manufacturer = (_column(name, _TEXT, schemas["instances"]) for name in ("Modality", "Manufacturer"))
+    modality, manufacturer = (_value(name, _TEXT, schemas["instances"]) for name in ("Modality", "Manufacturer"))
     return (
         f"{_top('top_modalities', modality, TOP_MODALITIES)},\n"
         f"{_top('top_manufacturers', manufacturer, TOP_MANUFACTURERS)},\n"
@@ -173,8 +172,7 @@ def _label(table: str, columns: Mapping[str, str | None], schemas: Mapping[str, 
     )
 
 
-def _top(name: str, column: str, count: int) -> str:
-    value = column.partition(" as ")[0]
+def _top(name: str, value: str, count: int) -> str:
     return (
         f"{name} as (\n    select {value} as label from instances where {value} is not null\n"
         f"    group by label order by count(*) desc, label limit {count}\n)"
@@ -182,7 +180,7 @@ def _top(name: str, column: str, count: int) -> str:
 
 
 def _case(name: str, top: str, schema: pa.Schema) -> str:
-    value = _column(name, _TEXT, schema).partition(" as ")[0]
+    value = _value(name, _TEXT, schema)
     return (
         f"case when {value} is null then {quote_text(NONE)} "
         f"when {value} in (from {top}) then left({value}, {_LABEL_LENGTH}) else {quote_text(OTHER)} end"
@@ -190,8 +188,13 @@ def _case(name: str, top: str, schema: pa.Schema) -> str:
 
 
 def _column(name: str, kind: str | None, schema: pa.Schema) -> str:
+    value, quoted = _value(name, kind, schema), quote_name(name)
+    return value if value == quoted else f"{value} as {quoted}"
+
+
+def _value(name: str, kind: str | None, schema: pa.Schema) -> str:
     """The column, or nothing of its type."""
-    return quote_name(name) if kind is None or _has(schema, name, kind) else f"null::{kind} as {quote_name(name)}"
+    return quote_name(name) if kind is None or _has(schema, name, kind) else f"null::{kind}"
 
 
 def _has(schema: pa.Schema, name: str, kind: str) -> bool:

@@ -27,6 +27,7 @@ class Table:
         keys: columns that are shown as text, and how they are called.
         measures: columns that are added up, and how they are called.
         is_total: the figure holds totals, which cannot be had by adding up: rows are picked.
+        is_wide: it stands alone.
         explained: what a value of the first key means.
         empty: what is said where there are no rows.
     """
@@ -37,6 +38,7 @@ class Table:
     measures: Mapping[str, str]
     is_total: bool = False
     explained: Mapping[str, str] = field(default_factory=dict)
+    is_wide: bool = False
     empty: str = "None found."
 
     @property
@@ -94,13 +96,13 @@ SECTIONS = (
     Section(
         name="completeness",
         title="Completeness",
-        intro="The share of instances that have a value. An attribute that is not meant for a modality is missing there by right.",
+        intro="The share of instances that have a value. Not every attribute is meant for every modality.",
         chart="completeness",
     ),
     Section(
         name="issues",
         title="Faulty values",
-        intro="Values that do not fit their type are empty in the dataset and listed in the column issues; some are kept, with a remark.",
+        intro="What does not fit its type is empty in the dataset, and listed in the column issues; some is kept, with a remark.",
         tables=(
             Table(figure="issue-codes", title="By kind of fault", keys={"code": "Code"}, measures=_FAULTS),
             Table(figure="issue-attributes", title="By attribute", keys={"attribute": "Attribute"}, measures=_FAULTS),
@@ -108,7 +110,8 @@ SECTIONS = (
                 figure="issue-devices",
                 title="By device",
                 keys={"device": "Manufacturer / model"},
-                measures={**_FAULTS, "of_instances": "of"},
+                measures={**_FAULTS, "of_instances": "of all instances"},
+                is_wide=True,
             ),
         ),
     ),
@@ -153,7 +156,7 @@ SECTIONS = (
             Table(
                 figure="irregularities",
                 title="As a volume",
-                keys={"irregularity": "Why it is no regular volume"},
+                keys={"irregularity": "Geometry"},
                 measures=_SERIES,
                 explained=IRREGULARITIES,
             ),
@@ -162,6 +165,7 @@ SECTIONS = (
                 title="Attributes that should be the same in a series, and are not",
                 keys={"attribute": "Attribute"},
                 measures=_SERIES,
+                is_wide=True,
             ),
         ),
     ),
@@ -195,6 +199,7 @@ SECTIONS = (
                     "seconds": "time",
                     "files_per_second": "files/s",
                 },
+                is_wide=True,
                 empty="There are no run records.",
             ),
         ),
@@ -270,7 +275,11 @@ def to_json(report: QualityReport) -> dict[str, Any]:
         for table in section.tables
         if table.figure in figures
     }
-    return {"labels": {name: make_unique(found) for name, found in values.items()}, "figures": figures, "tables": tables}
+    return {
+        "labels": {name: make_unique(found) for name, found in values.items()},
+        "figures": figures,
+        "tables": tables,
+    }
 
 
 def is_filtered(figure: Figure) -> bool:
@@ -294,7 +303,7 @@ def add_up(figure: Figure, table: Table) -> list[tuple[list[str], list[Any]]]:
         key = tuple(show_label(row[name]) for name in table.keys)
         found = [row[name] for name in table.measures]
         sums[key] = [_add(one, two) for one, two in zip(sums[key], found, strict=True)] if key in sums else found
-    rows = [(list(key), values) for key, values in sums.items() if table.figure == "runs" or any(values)]
+    rows = [(list(key), values) for key, values in sums.items() if table.figure == "runs" or values[0]]
     return rows if table.figure == "runs" else sorted(rows, key=lambda row: (-(row[1][0] or 0), row[0]))
 
 
