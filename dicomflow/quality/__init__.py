@@ -4,7 +4,8 @@
     figures    numbers with the SQL that they came from
     measure    a dataset -> a ``QualityReport``: asks all questions
     runs       run records -> a table that SQL can ask
-    view       figures -> what the page needs of them: labels that are safe to show, cells that can be added up
+    sections   how each figure is shown
+    view       figures -> labels that are safe to show, cells that can be added up
     charts     what is drawn; the one door to Bokeh
     page       a ``QualityReport`` -> one HTML file; the one door to Jinja2
 

@@ -26,7 +26,8 @@ from dicomflow.quality.charts import ROW_HEIGHT, STACKED, bokeh_script, make_cha
 from dicomflow.quality.figures import QualityReport
 from dicomflow.quality.measure import measure_quality
 from dicomflow.quality.questions import list_core
-from dicomflow.quality.view import FILTERS, SECTIONS, add_up, is_filtered, make_unique, show_label, show_number, to_json
+from dicomflow.quality.sections import SECTIONS
+from dicomflow.quality.view import FILTERS, add_up, is_filtered, make_unique, show_label, show_number, to_json
 from dicomflow.query import open_dataset
 from dicomflow.sql.sandbox import Limits
 
