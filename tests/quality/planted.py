@@ -25,10 +25,21 @@ HOSTILE = (
 SECRET = "ZORROSECRET"
 """Stands in everything of a patient or study that has room for text."""
 
-PERSONAL = (
-    "PatientName PatientID StudyDescription SeriesDescription ProtocolName AccessionNumber StudyID InstitutionName "
-    "OperatorsName ReferringPhysicianName DeviceSerialNumber StationName PerformedProcedureStepDescription"
-).split()
+PERSONAL = [
+    "PatientName",
+    "PatientID",
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "AccessionNumber",
+    "StudyID",
+    "InstitutionName",
+    "OperatorsName",
+    "ReferringPhysicianName",
+    "DeviceSerialNumber",
+    "StationName",
+    "PerformedProcedureStepDescription",
+]
 
 FAULTS: Mapping[str, Mapping[str, Any]] = {
     "no StudyInstanceUID": {"StudyInstanceUID": None},
@@ -36,7 +47,12 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
     "one UID for two of study, series and instance": {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3"},
     "an invalid UID (PS3.5 9.1)": {"FrameOfReferenceUID": "1.02.3"},
     "no StudyDate": {"StudyDate": ""},
-    "StudyDate in the future": {"StudyDate": "20990101", "PatientBirthDate": "20590101", "AcquisitionDate": "20990101"},
+    "StudyDate in the future": {
+        "StudyDate": "20990101",
+        "SeriesDate": "20990101",
+        "AcquisitionDate": "20990101",
+        "PatientBirthDate": "20590101",
+    },
     "StudyDate before 1971": {"StudyDate": "19700101", "PatientBirthDate": "19300101", "AcquisitionDate": "19700101"},
     "SeriesDate before StudyDate": {"SeriesDate": "20200103"},
     "AcquisitionDate more than a day from StudyDate": {"AcquisitionDate": "20200110"},
@@ -73,12 +89,12 @@ def write_hostile(folder: Path) -> None:
         changed = {**dict.fromkeys(PERSONAL, SECRET), **SOUND, "Manufacturer": text, "ManufacturerModelName": text}
         changed |= {"SeriesDescription": text, "PatientName": f"{SECRET}^{text}"[:60], "PatientBirthDate": "19310417"}
         # faults, so that they are named in all tables
-        changed |= {"PatientWeight": "heavy", "FrameOfReferenceUID": "1.02.3", "PatientAge": "003Y"}
+        changed |= {"SeriesTime": "heavy", "FrameOfReferenceUID": "1.02.3", "PatientAge": "003Y"}
         write_file(folder / f"{SECRET}{number}<script>.dcm", changed)
         write_file(folder / f"again{number}.dcm", {**changed, "SeriesNumber": "77"}, uid=f"1.2.3.{number}")
         write_file(folder / f"yet-again{number}.dcm", {**changed, "SeriesNumber": "78"}, uid=f"1.2.3.{number}")
     os.mkfifo(folder / f"{SECRET}<script>alert(2)<")
-    write_file(folder / "modality.dcm", {**SOUND, "Modality": "<B>\u202eX"})
+    write_file(folder / "modality.dcm", {**SOUND, "Modality": "<B>", "Manufacturer": "<B>\u202eX"})
 
 
 def write_many(folder: Path, count: int, name: Callable[[int], str]) -> None:

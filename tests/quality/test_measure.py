@@ -73,7 +73,8 @@ def test_completeness(report: QualityReport, dest: Path, tables: Tables) -> None
     figure = report.figures["completeness"]
     assert list(figure.columns) == [*BY, "instances", *names]
     expected = {
-        key: (len(rows), *(rows[name].notna().sum() for name in names)) for key, rows in grouped(tables["instances"], BY)
+        key: (len(rows), *(rows[name].notna().sum() for name in names))
+        for key, rows in grouped(tables["instances"], BY)
     }
     assert as_dict(figure, "instances", *names) == expected
 
@@ -115,7 +116,8 @@ def test_copies(report: QualityReport, tables: Tables) -> None:
     both = lost.merge(tables["instances"], on="SOPInstanceUID", suffixes=("", "_row"))
     assert len(both) == len(lost) > 5
     expected = {
-        key: (len(part), part.SOPInstanceUID.nunique(), part["size"].sum()) for key, part in grouped(both, [*BY, "status"])
+        key: (len(part), part.SOPInstanceUID.nunique(), part["size"].sum())
+        for key, part in grouped(both, [*BY, "status"])
     }
     assert as_dict(report.figures["copies"], "files", "instances", "bytes") == expected
 
@@ -132,7 +134,9 @@ def test_conflicting_attributes(report: QualityReport, dest: Path) -> None:
         if row[name] != kept[row["SOPInstanceUID"]][name]
     )
     assert expected
-    assert as_dict(report.figures["conflicting-attributes"], "files") == {(n,): (count,) for n, count in expected.items()}
+    assert as_dict(report.figures["conflicting-attributes"], "files") == {
+        (n,): (count,) for n, count in expected.items()
+    }
 
 
 def test_irregularities(report: QualityReport, tables: Tables) -> None:
@@ -198,7 +202,9 @@ def test_runs(report: QualityReport, dest: Path) -> None:
 def test_run_records_of_a_stranger(dest: Path) -> None:
     """What is of another type is empty."""
     record = dest / "_dicomflow" / "runs" / "x'; drop table runs --.json"
-    text = '{"read": "many", "seconds": 1e400, "started": ["x"], "listed": true, "version": 1e300, "mode": "\\u0000\'m"}'
+    text = (
+        '{"read": "many", "seconds": 1e400, "started": ["x"], "listed": true, "version": 1e300, "mode": "\\u0000\'m"}'
+    )
     try:
         for content in (text, "[1]", "{", '{"seconds": NaN}', '{"seconds": 0, "read": 3}'):
             record.write_text(content)
@@ -226,9 +232,22 @@ def test_implausible(tmp_path: Path) -> None:
     dicomflow.extract(tmp_path / "scans", tmp_path / "out", scheduler="threads")
     report = measure_quality(dicomflow.open_dataset(tmp_path / "out"), today=date(2024, 2, 29))
     found = {row["fault"]: row["instances"] for row in report.figures["plausibility"].iter_dicts()}
-    assert found == {fault: 1 for fault in FAULTS} | {also: 2 for also in ALSO.values()}
+    assert found == dict.fromkeys(FAULTS, 1) | dict.fromkeys(ALSO.values(), 2)
     years = dict(zip(report.figures["years"].column("year"), report.figures["years"].column("instances"), strict=True))
     assert years == {"(no date)": 1, "2020": len(FAULTS) - 2, "before 1971": 1, "in the future": 1}
+
+
+def test_implausible_by_issues(report: QualityReport, tables: Tables) -> None:
+    """Character sets and UIDs: instances, not values."""
+    codes = {
+        "text beyond ASCII, no SpecificCharacterSet": "charset_undeclared",
+        "an invalid UID (PS3.5 9.1)": "invalid_uid",
+        "no SOPInstanceUID in the data set": "uid_from_file_meta",
+    }
+    rows = faulty(tables)
+    for fault, code in codes.items():
+        found = [row["instances"] for row in report.figures["plausibility"].iter_dicts() if row["fault"] == fault]
+        assert sum(found) == rows[rows.code == code].SOPInstanceUID.nunique() > 0
 
 
 def test_the_rare_are_counted_together(tmp_path: Path) -> None:
