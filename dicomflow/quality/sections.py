@@ -145,7 +145,8 @@ SECTIONS = (
     Section(
         name="series",
         title="Series",
-        intro="Incomplete and irregular ones. Which they are: dicomflow query DEST @incomplete-series, or @missing-slices.",
+        intro="Incomplete and irregular ones. Which they are: dicomflow query DEST @incomplete-series, or @missing-slices. "
+        "Where instances of a series disagree on the modality or the manufacturer, it counts as (none).",
         tables=(
             Table(figure="incomplete", title="Incomplete", keys={"fault": "Fault"}, measures=_SERIES),
             Table(
