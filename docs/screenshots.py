@@ -59,10 +59,7 @@ def pictures_of_report(work: Path) -> None:
             browser.get((work / "report.html").as_uri())
             time.sleep(3)
             picture = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
-            few = picture.convert("RGB").quantize(
-                128, dither=Image.Dither.NONE
-            )  # flat colours: a fraction of the bytes
-            few.save(IMAGES / f"{name}.png", optimize=True)
+            picture.convert("RGB").save(IMAGES / f"{name}.png", optimize=True)
 
 
 def hide_folder(output: str, work: Path) -> str:

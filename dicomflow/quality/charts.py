@@ -61,7 +61,7 @@ def _draw_years(modalities: Sequence[str], years: Sequence[str]) -> figure:
     chart.xaxis.major_label_policy = NoOverlap(min_distance=4)
     if names:
         chart.add_layout(chart.legend[0], "above")
-        chart.legend.orientation, chart.legend.ncols = "horizontal", 4
+        chart.legend.orientation, chart.legend.ncols, chart.legend.location = "horizontal", 4, "top_left"
         chart.legend.background_fill_color = chart.legend.border_line_color = None
         chart.legend.label_text_color, chart.legend.label_text_font_size = _INK, "12px"
         chart.legend.glyph_width = chart.legend.glyph_height = 12

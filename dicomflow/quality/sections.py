@@ -66,7 +66,7 @@ _CONTENT = {
     "series": "series",
     "studies": "studies",
     "patients": "patients",
-    "bytes": "bytes of files",
+    "bytes": "bytes",
 }
 _FAULTS = {"faulty_values": "values", "instances": "instances"}
 _SERIES = {"series": "series", "instances": "instances"}
@@ -132,7 +132,7 @@ SECTIONS = (
                 figure="copies",
                 title="Files beyond the first with their SOP Instance UID",
                 keys={"status": "Status"},
-                measures={"files": "files", "instances": "instances", "bytes": "bytes of files"},
+                measures={"files": "files", "instances": "instances", "bytes": "bytes"},
             ),
             Table(
                 figure="conflicting-attributes",
@@ -174,7 +174,7 @@ SECTIONS = (
                 figure="outcomes",
                 title="How they ended",
                 keys={"status": "Status", "code": "Code"},
-                measures={"files": "files", "bytes": "bytes of files"},
+                measures={"files": "files", "bytes": "bytes"},
             ),
         ),
     ),
