@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.quality.charts import ROW_HEIGHT, STACKED, bokeh_script, make_charts
-from dicomflow.quality.figures import QualityReport
+from dicomflow.quality.figures import TOP, TOP_MANUFACTURERS, TOP_MODALITIES, QualityReport
 from dicomflow.quality.measure import measure_quality
 from dicomflow.quality.questions import list_core
 from dicomflow.quality.sections import SECTIONS
@@ -85,6 +85,7 @@ def render_page(report: QualityReport) -> str:
         add_up=add_up,
         is_filtered=is_filtered,
         show_number=show_number,
+        tops=(TOP_MODALITIES, TOP_MANUFACTURERS, TOP),
     )
     return page
 
