@@ -19,7 +19,7 @@ MILLION ?= 1000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale export-scale metrics-check notebooks screenshots clean
+.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale export-scale metrics-check notebooks browser screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -77,9 +77,11 @@ million: $(VENV)/.test ## a million files on two workers beside ten thousand (MI
 notebooks: $(VENV)/.notebook ## execute the notebooks on synthetic data
 	$(BIN)/python notebooks/execute.py
 
-screenshots: $(VENV)/.test ## pictures of the README, of a real run (needs: apt-get install chromium chromium-driver)
-	$(BIN)/python -m pip install -q selenium
-	$(BIN)/python docs/screenshots.py
+browser: $(VENV)/.browser ## the quality report in a real browser, on a desk and on a phone (needs: apt-get install chromium chromium-driver)
+	DICOMFLOW_BROWSER=required $(BIN)/python -m pytest -q tests/browser
+
+screenshots: $(VENV)/.browser ## pictures of the README, of a real run (needs: apt-get install chromium chromium-driver)
+	$(BIN)/python -m docs.screenshots
 
 clean: ## remove what this file made
 	rm -rf $(BUILD) build dist *.egg-info dicomflow-demo bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -98,6 +100,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.test
 	$(BIN)/python -m pip install -q -e '.[test,bench]'
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.test
+	$(BIN)/python -m pip install -q -e '.[test,browser]'
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.test

@@ -4,6 +4,7 @@ The map of the house (imports go downwards only)::
 
     cli          commands: parse, call one function, print
     pipeline     extract(): list, plan, run, publish
+    quality/     write_report(): how good a dataset is, on one page
     diff         diff_datasets(): what was added, removed, changed
     export/      export_dataset(): DICOM JSON, CSV, Parquet
     deidentify/  rows without what identifies people (PS3.15 annex E)
@@ -25,9 +26,9 @@ The map of the house (imports go downwards only)::
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
-    extract, add_columns, compact, dataset_status, diff_datasets, read_headers, open_dataset, verify_dataset, write_studies,
-    export_dataset, deidentify_table, make_rules, show_progress, Dataset, DatasetDiff, DatasetStatus, ExportSummary,
-    RunSummary, Config, load_config, DicomflowError
+    extract, add_columns, compact, dataset_status, diff_datasets, read_headers, open_dataset, verify_dataset, write_report,
+    write_studies, export_dataset, deidentify_table, make_rules, show_progress, Dataset, DatasetDiff, DatasetStatus,
+    ExportSummary, RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from dicomflow.diff import DatasetDiff, diff_datasets
     from dicomflow.export.export import ExportSummary, export_dataset
     from dicomflow.pipeline import add_columns, compact, extract
+    from dicomflow.quality.page import write_report
     from dicomflow.query import Dataset, open_dataset
     from dicomflow.read import read_headers
     from dicomflow.report.progress import show_progress
@@ -75,6 +77,7 @@ __all__ = [
     "read_headers",
     "show_progress",
     "verify_dataset",
+    "write_report",
     "write_studies",
 ]
 
@@ -98,6 +101,7 @@ _HOMES = {
     "read_headers": "dicomflow.read",
     "show_progress": "dicomflow.report.progress",
     "verify_dataset": "dicomflow.dataset.verify",
+    "write_report": "dicomflow.quality.page",
     "write_studies": "dicomflow.synth",
 }
 

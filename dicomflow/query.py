@@ -7,6 +7,7 @@ SQL runs in a ``Sandbox`` that sees the dataset's parts and nothing else.
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
@@ -19,7 +20,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.changes import below
-from dicomflow.dataset.layout import Layout
+from dicomflow.dataset.layout import TABLES, Layout
 from dicomflow.dataset.lookup import RowFinder
 from dicomflow.dataset.parts import explained, read_schema
 from dicomflow.dataset.published import find_published
@@ -245,6 +246,24 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({str(self.root)!r}, version={self.version}, profile={self.snapshot.profile!r})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where it is, and how large its tables are, as the run recorded it; reads no rows."""
+        about = f"{self.root}: version {self.version}, profile {self.snapshot.profile}"
+        rows = "".join(map(self._to_html, (name for name in TABLES if self._parts.get(name))))
+        head = "<th></th><th>rows</th><th>columns</th><th>parts</th><th>MB</th>"
+        return (
+            f"<table><caption>{html.escape(about)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+    def _to_html(self, table: str) -> str:
+        parts = self._parts[table]
+        columns = ""
+        with contextlib.suppress(DatasetError):  # a later run has replaced it: no reason to show nothing
+            columns = f"{len(read_schema(parts[0]).names):,}"
+        megabytes = self.snapshot.bytes(table) / 1e6
+        numbers = (f"{self.snapshot.rows(table):,}", columns, f"{len(parts):,}", f"{megabytes:,.1f}")
+        return f"<tr><th>{table}</th>{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
 
     @cached_property
     def _rows_by_key(self) -> RowFinder:

@@ -1,4 +1,4 @@
-"""Take the README's pictures of a real run: the Dask dashboard in headless Chromium, and the command's output as SVG.
+"""Take the README's pictures of a real run: the Dask dashboard and the quality report in headless Chromium, the output as SVG.
 
 Usage: make screenshots      (needs Chromium and its driver; writes docs/images)
 
@@ -7,21 +7,21 @@ A scheduler and two workers run on loopback, so that the dashboard is there befo
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
 import pty
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
 from rich.console import Console
 from rich.text import Text
-from selenium import webdriver
+
+from tests.browser.chromium import open_browser, set_size
 
 IMAGES = Path(__file__).parent / "images"
 BIN = Path(sys.executable).parent
@@ -36,6 +36,7 @@ def main() -> None:
         work = Path(folder)
         run("dicomflow", "synth", work / "scans", "--files", FILES, "--seed", 3, "--corrupt", 0.02, "--workers", 2)
         picture_of_output(work)
+        pictures_of_report(work)
         pictures_of_dashboard(work)
 
 
@@ -47,6 +48,18 @@ def picture_of_output(work: Path) -> None:
     console = Console(record=True, width=90, file=open(os.devnull, "w"))  # noqa: SIM115 (nothing to keep)
     console.print(Text.from_ansi(f"$ {shown}\n{output}"))
     console.save_svg(str(IMAGES / "extract.svg"), title="dicomflow")
+
+
+def pictures_of_report(work: Path) -> None:
+    """The quality report of what was just read, on a desk and on a phone."""
+    run("dicomflow", "report", work / "headers", "-o", work / "report.html")
+    with open_browser() as browser:
+        for name, width, height in (("report", 1280, 1500), ("report-phone", 390, 1500)):
+            set_size(browser, width, height)
+            browser.get((work / "report.html").as_uri())
+            time.sleep(3)
+            picture = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
+            picture.convert("RGB").save(IMAGES / f"{name}.png", optimize=True)
 
 
 def hide_folder(output: str, work: Path) -> str:
@@ -80,21 +93,6 @@ def pictures_of_dashboard(work: Path) -> None:
     finally:
         for process in reversed(cluster):
             process.terminate()
-
-
-@contextlib.contextmanager
-def open_browser() -> Iterator[webdriver.Chrome]:
-    """Headless Chromium that reaches nothing but this machine."""
-    options = webdriver.ChromeOptions()
-    flags = "headless=new no-sandbox disable-gpu hide-scrollbars no-first-run disable-background-networking window-size=1400,820"
-    for flag in flags.split():
-        options.add_argument(f"--{flag}")
-    options.binary_location = shutil.which("chromium") or ""
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or ""))
-    try:
-        yield browser
-    finally:
-        browser.quit()
 
 
 def run(program: str, *arguments: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -58,6 +59,18 @@ def test_tables(dest: Path) -> None:
     assert dataset.conflicts.schema.names == dataset.schema.names
     assert dataset.snapshot.profile == "minimal" and "minimal" in repr(dataset)
     assert dataset.schema.field("Modality").metadata[b"dicom.tag"] == b"(0008,0060)"
+
+
+def test_notebook(dest: Path, tmp_path: Path) -> None:
+    """A notebook shows how large it is; its name is text; also when a later run has replaced its parts."""
+    shutil.copytree(dest, tmp_path / "<b>&")
+    dataset = dicomflow.open_dataset(tmp_path / "<b>&")
+    shown = dataset._repr_html_()
+    assert "&lt;b&gt;&amp;: version 1, profile minimal" in shown and "<b>" not in shown
+    assert f"<tr><th>instances</th><td>5</td><td>{len(dataset.schema.names)}</td><td>1</td>" in shown
+    for part in dataset.parts("instances"):
+        part.unlink()
+    assert "<tr><th>instances</th><td>5</td><td></td><td>1</td>" in dataset._repr_html_()
 
 
 def test_sql(dest: Path) -> None:

@@ -35,6 +35,7 @@ COMMANDS = MappingProxyType(
         "query": _Entry("dicomflow.cli.query", "Ask SQL of a dataset; a table, CSV, JSON or Parquet."),
         "diff": _Entry("dicomflow.cli.diff", "Compare two datasets: what was added, removed, changed."),
         "export": _Entry("dicomflow.cli.export", "Write a dataset as DICOM JSON, CSV or Parquet, without identities."),
+        "report": _Entry("dicomflow.cli.report", "Write a page about the quality of a dataset."),
         "add-columns": _Entry("dicomflow.cli.add_columns", "Give a dataset other columns."),
         "compact": _Entry("dicomflow.cli.compact", "Merge the small parts of a dataset into large ones."),
         "verify": _Entry("dicomflow.cli.verify", "Check every promise of a dataset again."),

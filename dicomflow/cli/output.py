@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+from pathlib import Path
 
+import click
 from rich.console import Console
 
 from dicomflow.report.text import harmless_json
@@ -40,3 +43,14 @@ class _Console(Console):
 def print_json(value: object) -> None:
     """JSON on stdout: readable, and nothing in it that a terminal acts on."""
     print(harmless_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def check_outside(dest: str, output: Path) -> None:
+    """A file that we write must not stand among those of a dataset.
+
+    Raises:
+        UsageError: it would.
+    """
+    root = os.path.realpath(dest)
+    if os.path.commonpath([root, os.path.realpath(output)]) == root:
+        raise click.UsageError(f"{output} lies in the dataset, whose folders are its own; write it elsewhere.")

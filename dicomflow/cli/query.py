@@ -6,7 +6,6 @@ layout; what brings DuckDB is loaded when the command runs.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable
 from itertools import islice
@@ -19,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rich.text import Text
 
 import dicomflow
-from dicomflow.cli.output import stdout_console
+from dicomflow.cli.output import check_outside, stdout_console
 from dicomflow.cli.session import print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.dataset.storage import write_atomically
@@ -134,9 +133,7 @@ def _check_output(dest: str, output: Path | None, form: str) -> None:
         if form == "parquet":
             raise click.UsageError("Parquet goes into a file: -o FILE.parquet")
         return
-    root = os.path.realpath(dest)
-    if os.path.commonpath([root, os.path.realpath(output)]) == root:
-        raise click.UsageError(f"{output} lies in the dataset, whose folders are its own; write it elsewhere.")
+    check_outside(dest, output)
 
 
 def _read_query(query: str) -> str:

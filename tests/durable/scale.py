@@ -1,4 +1,4 @@
-"""Ten million rows, written directly through the writer: deduplicate and publish, compact, verify, each in bounded memory.
+"""Ten million rows, written directly through the writer: deduplicate and publish, compact, verify, report, each in bounded memory.
 
 make scale                                              10,000,000 rows; about twenty minutes and 6 GB of disk
 python -m tests.durable.scale --rows 1000000
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("deduplicate and publish", deduplicate_and_publish),
         ("compact", compact),
         ("verify", verify),
+        ("report", report),
     ]
     peaks = [run_alone(name, step, work, options.rows) for name, step in steps]
     return 1 if max(peaks[1:]) > options.limit else 0
@@ -122,6 +123,17 @@ def verify(work: Path, rows: int) -> str:
     found = dicomflow.verify_dataset(work / "dest")
     assert not found.faults, found.faults
     return f"{len(found.checks)} checks"
+
+
+def report(work: Path, rows: int) -> str:
+    """All figures of the data-quality report, and the page."""
+    start = time.process_time()
+    found = dicomflow.write_report(work / "dest", work / "report.html")
+    assert found.figures["archive"].column("instances")[0] == dicomflow.open_dataset(work / "dest").snapshot.rows(
+        "instances"
+    )
+    size = (work / "report.html").stat().st_size
+    return f"{time.process_time() - start:.0f} s of CPU, {len(found.figures)} figures, a page of {size / 1e6:.1f} MB"
 
 
 def _sizes(snapshot: Any) -> str:
