@@ -91,6 +91,6 @@ def test_a_compaction_that_fails_is_no_failed_run(
     def refuse(*_: Any) -> bool:
         raise CommitFailed("nothing was published; run again: No space left on device")
 
-    monkeypatch.setattr(pipeline, "compact_if_needed", refuse)
+    monkeypatch.setattr(pipeline.run, "compact_if_needed", refuse)
     assert dicomflow.extract(source, tmp_path / "d", **ONE).rows == 3
     assert len(uris(tmp_path / "d")) == 3
