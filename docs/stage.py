@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from selenium import webdriver
 
@@ -47,7 +48,7 @@ class Cluster:
         self._scheduler = ("--host", "127.0.0.1", "--port", str(port), "--dashboard-address", f"127.0.0.1:{dashboard}")
         self._running = contextlib.ExitStack()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._start("distributed.cli.dask_scheduler", *self._scheduler)
         wait_for(f"{self.dashboard}/status")
@@ -74,7 +75,7 @@ class Browser:
         """Nothing is started; ``width`` and ``height`` are pixels of the window."""
         self._size = width, height
 
-    def __enter__(self) -> Browser:
+    def __enter__(self) -> Self:
         options = webdriver.ChromeOptions()
         flags = "headless=new no-sandbox disable-gpu hide-scrollbars no-first-run disable-background-networking"
         for flag in (*flags.split(), "window-size={},{}".format(*self._size)):
