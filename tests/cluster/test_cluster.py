@@ -144,8 +144,9 @@ def test_activities_add_up_to_the_time_of_tasks(source: Path, daemons: Daemons, 
         assert run[stage] == pytest.approx(booked.seconds[stage])
         assert run[stage] == pytest.approx(sum(span[stage] for span in spans.values()))
     assert run["other"] >= booked.seconds["other"]  # Dask has one of its own: what it spends around a task
-    inside = booked.seconds.total() + run["thread-cpu"] + run["thread-noncpu"]
-    assert inside == pytest.approx(run["compute"], rel=0.02)
+    assert booked.seconds.total() == pytest.approx(run["compute"], rel=0.02)
+    unbooked = run["thread-cpu"] + run["thread-noncpu"]  # what Dask finds that nobody booked: never less than nothing
+    assert booked.seconds.total() + unbooked == pytest.approx(run["compute"], rel=0.002)
 
 
 def test_workers_killed_while_they_read(
