@@ -94,41 +94,32 @@ class Browser:
         time.sleep(seconds)
 
     def choose(self, model: str, title: str, value: object, seconds: float = 5.0) -> None:
-        """Set what a widget of the page is set to.
+        """Set a widget of the page.
 
         Args:
             model: name of Bokeh's class.
-            title: how the widget's title, or the title of the first of a row of tabs, begins.
-            value: for ``value``; for tabs the number of the one to show.
+            title: how the widget's title begins.
+            value: what it is set to.
             seconds: to wait for the page.
         """
         script = """
-            for (const document of Bokeh.documents) for (const model of document._all_models.values()) {
-                if (model.type != arguments[0]) continue;
-                const title = model.type == "Tabs" ? model.tabs[0].title : model.title;
-                if (title.startsWith(arguments[1])) model[model.type == "Tabs" ? "active" : "value"] = arguments[2];
-            }"""
+            for (const document of Bokeh.documents) for (const model of document._all_models.values())
+                if (model.type == arguments[0] && model.title.startsWith(arguments[1])) model.value = arguments[2];"""
         self._driver.execute_script(script, model, title, value)
         time.sleep(seconds)
 
-    def click(self, text: str, seconds: float = 2.0) -> None:
-        """Click on what bears this text, inside Bokeh's shadow trees too."""
-        script = """
-            const find = root => {
-                for (const node of root.querySelectorAll("*")) {
-                    const found = node.shadowRoot ? find(node.shadowRoot) : null;
-                    if (found) return found;
-                    if (!node.children.length && node.textContent.trim() == arguments[0]) return node;
-                }
-            };
-            find(document).click();"""
-        self._driver.execute_script(script, text)
-        time.sleep(seconds)
-
-    def save(self, path: Path) -> None:
+    def take(self) -> bytes:
         """The window as PNG."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._driver.save_screenshot(str(path))
+        picture: bytes = self._driver.get_screenshot_as_png()
+        return picture
+
+    def save(self, path: Path, height: int | None = None) -> None:
+        """The window as a PNG file, ``height`` pixels of it from the top."""
+        width, whole = self._size
+        self._driver.set_window_size(width, height or whole)
+        time.sleep(2)
+        path.write_bytes(self.take())
+        self._driver.set_window_size(width, whole)
 
 
 def start(module: str, *arguments: str, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
