@@ -58,9 +58,15 @@ def pictures_of_terminal(work: Path) -> None:
     output, frames = run_in_terminal([sys.executable, "-m", "dicomflow", *command, *two], work)
     shown = f"$ dicomflow {' '.join(command)}\n"
     save_terminal(shown + output.replace(f"{work}{os.sep}", ""), IMAGES / "extract.svg")
-    full = [frame for frame in frames if len(frame.splitlines()) >= LINES_WITH_WORKERS and "eta" in frame.lower()]
-    full = full or [frame for frame in frames if len(frame.splitlines()) >= LINES_WITH_WORKERS]
-    save_terminal(shown + full[len(full) * 2 // 3], IMAGES / "progress.svg")
+    bars = [bar for frame in frames if len(bar := lines_of_bar(frame)) == LINES_WITH_WORKERS]
+    save_terminal(shown + "\n".join(bars[len(bars) * 2 // 3]), IMAGES / "progress.svg")
+
+
+def lines_of_bar(frame: str) -> list[str]:
+    """The bar and what is below it; log lines that were printed above it are left out."""
+    lines = frame.splitlines()
+    begin = next((number for number, line in enumerate(lines) if "reading " in line and " of " in line), len(lines))
+    return lines[begin:]
 
 
 def save_terminal(text: str, path: Path) -> None:
