@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,12 +85,12 @@ def pictures_of_run(work: Path) -> None:
     with Cluster(work / "plain") as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=1000, report=report) as running:
-            watch(running, browser, IMAGES / "dashboard-status.png")
+            watch(running, browser, IMAGES / "dashboard-status.png", at=0.7)
         browser.open(f"{cluster.dashboard}/workers")
         browser.save(IMAGES / "dashboard-workers.png", height=420)
         save_activities(cluster, browser, IMAGES / "dashboard-fine-performance.png")
         browser.open(report.as_uri())
-        browser.save(IMAGES / "dashboard-report.png", height=620)
+        browser.save(IMAGES / "dashboard-report.png", height=580)
 
 
 def picture_of_slow_storage(work: Path) -> None:
@@ -104,9 +103,10 @@ def picture_of_slow_storage(work: Path) -> None:
 
 
 def picture_of_straggler(work: Path) -> None:
-    """The folder that is listed last lies on something slow."""
-    last = max(path.name for path in (work / "scans").iterdir() if path.is_dir())
-    environment = {"SLOW_OPEN": "0.02", "SLOW_PART": last}
+    """The folder that is listed last lies on something slow: its files take twenty seconds longer, together."""
+    last = max(path for path in (work / "scans").iterdir() if path.is_dir())
+    files = sum(len(names) for _, _, names in os.walk(last))
+    environment = {"SLOW_OPEN": str(20 / files), "SLOW_PART": last.name}
     with (
         Cluster(work / "straggler", workers=("--preload", str(SLOW)), environment=environment) as cluster,
         Browser() as browser,
@@ -121,7 +121,7 @@ def picture_of_little_memory(work: Path) -> None:
     with Cluster(work / "memory", workers=("--memory-limit", "200MiB")) as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=4000) as running:
-            watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=14)
+            watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=40)
 
 
 @contextlib.contextmanager
@@ -142,21 +142,31 @@ def job(
         running.wait()
 
 
-def watch(running: subprocess.Popen[bytes], browser: Browser, path: Path, seconds: float = 600) -> None:
-    """Keep the last picture but one that was taken while the job ran: the one that shows most of it in full swing."""
-    taken: deque[bytes] = deque(maxlen=2)
+def watch(
+    running: subprocess.Popen[bytes], browser: Browser, path: Path, *, at: float = 1.0, seconds: float = 600
+) -> None:
+    """Look once a second while the job runs, and keep the picture of one moment.
+
+    Args:
+        running: the job.
+        browser: with the page open.
+        path: of the picture.
+        at: 0 for the first picture, 1 for the last.
+        seconds: not longer than this.
+    """
+    taken = []
     end = time.monotonic() + seconds
     while running.poll() is None and time.monotonic() < end:
         time.sleep(1)
         taken.append(browser.take())
-    path.write_bytes(taken[0])
+    path.write_bytes(taken[round(at * (len(taken) - 1))])
 
 
 def save_activities(cluster: Cluster, browser: Browser, path: Path) -> None:
     """Fine Performance Metrics of the tasks that read."""
     browser.open(f"{cluster.dashboard}/{FINE}")
     browser.choose("MultiChoice", "Filter by function", ["scan_task"])
-    browser.save(path, height=470)
+    browser.save(path, height=600)
 
 
 if __name__ == "__main__":
