@@ -121,7 +121,7 @@ def picture_of_little_memory(work: Path) -> None:
     with Cluster(work / "memory", workers=("--memory-limit", "200MiB")) as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=4000) as running:
-            watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=40)
+            watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=80)
 
 
 @contextlib.contextmanager
