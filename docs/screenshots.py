@@ -85,7 +85,7 @@ def pictures_of_run(work: Path) -> None:
     with Cluster(work / "plain") as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=1000, report=report) as running:
-            watch(running, browser, IMAGES / "dashboard-status.png", at=0.7)
+            watch(running, browser, IMAGES / "dashboard-status.png", at=0.5)
         browser.open(f"{cluster.dashboard}/workers")
         browser.save(IMAGES / "dashboard-workers.png", height=420)
         save_activities(cluster, browser, IMAGES / "dashboard-fine-performance.png")
