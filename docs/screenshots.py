@@ -1,53 +1,87 @@
-"""Take the README's pictures of a real run: the Dask dashboard and the quality report in headless Chromium, the output as SVG.
+"""Take the pictures of the documentation, of real runs: dashboard and quality report in headless Chromium, terminals as SVG.
 
-Usage: make screenshots      (needs Chromium and its driver; writes docs/images)
+Usage: make screenshots      (needs Chromium and its driver; writes docs/images; a few minutes)
 
-A scheduler and two workers run on loopback, so that the dashboard is there before and after the job.
+Each run reads the same synthetic files on a scheduler and two workers on loopback: as they are, on a storage that is slow, where
+some files are slow, and with too little memory.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import io
 import os
-import pty
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
+from docs.stage import Browser, Cluster, run, run_in_terminal, start
 from tests.browser.chromium import open_browser, set_size
 
 IMAGES = Path(__file__).parent / "images"
-BIN = Path(sys.executable).parent
-SCHEDULER, DASHBOARD = "tcp://127.0.0.1:18786", "127.0.0.1:18787"
+SLOW = Path(__file__).parent / "slow_storage.py"
 FILES = 60_000
+FINE = "individual-fine-performance-metrics"
+LINES_WITH_WORKERS = 4
+"""Of a frame of the progress bar: bar, rates, and two workers."""
 
 
 def main() -> None:
     """Make files, run, take pictures."""
-    IMAGES.mkdir(exist_ok=True)
+    parser = argparse.ArgumentParser(description="Take the pictures of the documentation.")
+    parser.add_argument("--scans", type=Path, help="synthetic files that are there already")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        run("dicomflow", "synth", work / "scans", "--files", FILES, "--seed", 3, "--corrupt", 0.02, "--workers", 2)
-        picture_of_output(work)
+        if scans := parser.parse_args().scans:
+            (work / "scans").symlink_to(scans.absolute())
+        else:
+            run("dicomflow", "synth", work / "scans", "--files", FILES, "--seed", 3, "--corrupt", 0.02, "--workers", 2)
+        pictures_of_terminal(work)
         pictures_of_report(work)
-        pictures_of_dashboard(work)
+        pictures_of_run(work)
+        picture_of_slow_storage(work)
+        picture_of_straggler(work)
+        picture_of_little_memory(work)
 
 
-def picture_of_output(work: Path) -> None:
-    """The terminal after ``dicomflow extract``, as it was printed to a terminal."""
-    shown = "dicomflow extract scans -o headers"
-    output = run_in_terminal([str(BIN / "dicomflow"), "extract", "scans", "-o", "headers"], work)
-    output = hide_folder(output, work)
-    console = Console(record=True, width=90, file=open(os.devnull, "w"))  # noqa: SIM115 (nothing to keep)
-    console.print(Text.from_ansi(f"$ {shown}\n{output}"))
-    console.save_svg(str(IMAGES / "extract.svg"), title="dicomflow")
+# ---- the terminal ----
+
+
+def pictures_of_terminal(work: Path) -> None:
+    """``dicomflow extract`` on two worker processes: after the run, and in the middle of it."""
+    command = ["extract", "scans", "-o", "headers"]
+    two = ["--scheduler", "processes", "--workers", "2"]
+    output, frames = run_in_terminal([sys.executable, "-m", "dicomflow", *command, *two], work)
+    shown = f"$ dicomflow {' '.join(command)}\n"
+    save_terminal(shown + output.replace(f"{work}{os.sep}", ""), IMAGES / "extract.svg")
+    bars = [bar for frame in frames if len(bar := lines_of_bar(frame)) == LINES_WITH_WORKERS]
+    save_terminal(shown + "\n".join(bars[len(bars) * 2 // 3]), IMAGES / "progress.svg")
+
+
+def lines_of_bar(frame: str) -> list[str]:
+    """The bar and what is below it; log lines that were printed above it are left out."""
+    lines = frame.splitlines()
+    begin = next((number for number, line in enumerate(lines) if "reading " in line and " of " in line), len(lines))
+    return lines[begin:]
+
+
+def save_terminal(text: str, path: Path) -> None:
+    """Text with colours as SVG."""
+    with open(os.devnull, "w") as nothing:
+        console = Console(record=True, width=90, file=nothing)
+        console.print(Text.from_ansi(text))
+        console.save_svg(str(path), title="dicomflow")
+
+
+# ---- the quality report ----
 
 
 def pictures_of_report(work: Path) -> None:
@@ -62,80 +96,97 @@ def pictures_of_report(work: Path) -> None:
             picture.convert("RGB").save(IMAGES / f"{name}.png", optimize=True)
 
 
-def hide_folder(output: str, work: Path) -> str:
-    """Paths as somebody who works in ``work`` would write them: where this script happened to work is no news."""
-    return output.replace(f"{work}{os.sep}", "")
+# ---- the dashboard ----
 
 
-def pictures_of_dashboard(work: Path) -> None:
-    """The status page while the job runs, drawn by a real browser."""
-    cluster = [
-        start("dask", "scheduler", "--host", "127.0.0.1", "--port", "18786", "--dashboard-address", DASHBOARD),
-        *(start("dask", "worker", SCHEDULER, "--nthreads", "1", "--no-dashboard") for _ in range(2)),
-    ]
-    settings = work / "small-tasks.yaml"
-    settings.write_text("plan: {files_per_task: 600}\n")
-    extract = ("extract", str(work / "scans"), "-o", str(work / "cluster"), "--scheduler", SCHEDULER, "--quiet")
+def pictures_of_run(work: Path) -> None:
+    """A run as it should be: status while it lasts, then workers and activities, and the performance report."""
+    report = work / "report.html"
+    with Cluster(work / "plain") as cluster, Browser() as browser:
+        browser.open(f"{cluster.dashboard}/status")
+        with job(work, cluster, files_per_task=1000, report=report) as running:
+            watch(running, browser, IMAGES / "dashboard-status.png", at=0.5)
+        browser.open(f"{cluster.dashboard}/workers")
+        browser.save(IMAGES / "dashboard-workers.png", height=420)
+        save_activities(cluster, browser, IMAGES / "dashboard-fine-performance.png")
+        browser.open(report.as_uri())
+        browser.save(IMAGES / "dashboard-report.png", height=580)
+
+
+def picture_of_slow_storage(work: Path) -> None:
+    """Each open takes two milliseconds longer."""
+    slow = Cluster(work / "slow", workers=("--preload", str(SLOW)), environment={"SLOW_OPEN": "0.002"})
+    with slow as cluster, Browser() as browser:
+        with job(work, cluster, files_per_task=1000) as running:
+            running.wait()
+        save_activities(cluster, browser, IMAGES / "dashboard-slow-storage.png")
+
+
+def picture_of_straggler(work: Path) -> None:
+    """The folder that is listed last lies on something slow: its files take twenty seconds longer, together."""
+    last = max(path for path in (work / "scans").iterdir() if path.is_dir())
+    files = sum(len(names) for _, _, names in os.walk(last))
+    environment = {"SLOW_OPEN": str(20 / files), "SLOW_PART": last.name}
+    with (
+        Cluster(work / "straggler", workers=("--preload", str(SLOW)), environment=environment) as cluster,
+        Browser() as browser,
+    ):
+        browser.open(f"{cluster.dashboard}/status")
+        with job(work, cluster, files_per_task=1000) as running:
+            watch(running, browser, IMAGES / "dashboard-straggler.png")
+
+
+def picture_of_little_memory(work: Path) -> None:
+    """Workers that may use less than they need; the run is stopped when that has shown."""
+    with Cluster(work / "memory", workers=("--memory-limit", "200MiB")) as cluster, Browser() as browser:
+        browser.open(f"{cluster.dashboard}/status")
+        with job(work, cluster, files_per_task=4000) as running:
+            watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=80)
+
+
+@contextlib.contextmanager
+def job(
+    work: Path, cluster: Cluster, *, files_per_task: int, report: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run on the cluster, which does not outlive the block."""
+    folder = Path(tempfile.mkdtemp(dir=work))
+    (folder / "settings.yaml").write_text(f"plan: {{files_per_task: {files_per_task}}}\n")
+    options = ["--scheduler", cluster.address, "--config", str(folder / "settings.yaml"), "--quiet"]
+    options += [] if report is None else ["--performance-report", str(report)]
+    running = start("dicomflow", "extract", str(work / "scans"), "-o", str(folder / "headers"), *options, folder=folder)
     try:
-        wait_for(f"http://{DASHBOARD}/status")
-        with open_browser() as browser:
-            browser.get(f"http://{DASHBOARD}/status")
-            time.sleep(8)
-            job = start("dicomflow", *extract, "--config", str(settings))
-            for shot in range(12):  # the last one before the end shows the most
-                time.sleep(1)
-                if job.poll() is None or shot == 0:
-                    browser.save_screenshot(str(IMAGES / "dashboard-status.png"))
-            job.wait()
-            browser.get(f"http://{DASHBOARD}/individual-fine-performance-metrics")
-            time.sleep(8)
-            browser.save_screenshot(str(IMAGES / "dashboard-fine-performance.png"))
+        yield running
     finally:
-        for process in reversed(cluster):
-            process.terminate()
+        if running.poll() is None:
+            running.terminate()
+        running.wait()
 
 
-def run(program: str, *arguments: object) -> None:
-    """Run a program of this environment."""
-    subprocess.run([str(BIN / program), *map(str, arguments)], check=True)
+def watch(
+    running: subprocess.Popen[bytes], browser: Browser, path: Path, *, at: float = 1.0, seconds: float = 600
+) -> None:
+    """Look once a second while the job runs, and keep the picture of one moment.
+
+    Args:
+        running: the job.
+        browser: with the page open.
+        path: of the picture.
+        at: 0 for the first picture, 1 for the last.
+        seconds: not longer than this.
+    """
+    taken = []
+    end = time.monotonic() + seconds
+    while running.poll() is None and time.monotonic() < end:
+        time.sleep(1)
+        taken.append(browser.take())
+    path.write_bytes(taken[round(at * (len(taken) - 1))])
 
 
-def start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a program of this environment in the background."""
-    return subprocess.Popen(
-        [str(BIN / program), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tempfile.mkdtemp()
-    )
-
-
-def run_in_terminal(command: list[str], folder: Path) -> str:
-    """What a program prints to a terminal, without what it overwrote."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=slave, stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "90"}
-    )
-    os.close(slave)
-    chunks = []
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    process.wait()
-    return b"".join(chunks).decode().replace("\r\n", "\n")
-
-
-def wait_for(address: str) -> None:
-    """Until the page answers."""
-    for _ in range(400):
-        try:
-            urllib.request.urlopen(address, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit(f"{address} does not answer")
+def save_activities(cluster: Cluster, browser: Browser, path: Path) -> None:
+    """Fine Performance Metrics of the tasks that read."""
+    browser.open(f"{cluster.dashboard}/{FINE}")
+    browser.choose("MultiChoice", "Filter by function", ["scan_task"])
+    browser.save(path, height=600)
 
 
 if __name__ == "__main__":

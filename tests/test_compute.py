@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -232,12 +233,13 @@ def test_cluster_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_performance_report(tmp_path: Path) -> None:
-    """The report is written when the cluster is left, and shows the tasks by their name."""
+    """The report is written when the cluster is left, shows the tasks by their name, and needs nothing of the network."""
     path = tmp_path / "report.html"
     with open_cluster(make_config(performance_report=path), "in-process") as cluster:
         cluster.map(double, [1, 2], name="scan_task", on=Handlers(done=lambda _: None))
     text = path.read_text("utf-8")
     assert "<html" in text.lower() and "scan_task" in text
+    assert not re.findall(r"<(?:script[^>]*src|link[^>]*stylesheet[^>]*href)=[^>]*>", text)
 
 
 @pytest.mark.parametrize("scheduler", ["in-process", "threads"])

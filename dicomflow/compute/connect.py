@@ -140,7 +140,8 @@ class Connection:
         from distributed import performance_report
 
         self._stack.enter_context(client.as_current())
-        self._stack.enter_context(performance_report(filename=str(self._config.performance_report)))
+        # with its scripts inside: they would be fetched from elsewhere, and not be there where no network is
+        self._stack.enter_context(performance_report(filename=str(self._config.performance_report), mode="inline"))
 
 
 def _knock(address: str, timeout: float, security: Security) -> None:

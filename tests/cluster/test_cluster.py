@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from distributed import Client
 
 import dicomflow
 from dicomflow.errors import ComputeError
+from dicomflow.model import ScanResult
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.synth import write_studies
+from dicomflow.watch import Watcher
+from dicomflow.worker.meter import STAGES
 from tests import poison
 from tests.cluster.daemons import Daemons
 from tests.test_pipeline import leftovers, read_all
@@ -85,17 +91,62 @@ def test_dashboard_names_the_stages(source: Path, daemons: Daemons, tmp_path: Pa
 
     extract(source, tmp_path / "d", daemons, progress=look)
     assert "Dask" in said[0] and "scan_task" in said[-1]
-    from distributed import Client
 
-    def read_metrics(dask_scheduler: Any) -> dict[tuple[str, ...], float]:  # local, so that it travels by value
-        metrics = dask_scheduler.cumulative_worker_metrics
-        return {tuple(map(str, key)): value for key, value in metrics.items() if len(key) == 4}
+
+class Booked(Watcher):
+    """What workers say that their tasks spent their time on."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.seconds: Counter[str] = Counter()
+
+    def on_begin(self, run_id: str) -> None:
+        self.run_id = run_id
+
+    def on_result(self, result: ScanResult) -> None:
+        self.seconds.update(result.seconds)
+
+
+def read_spans(daemons: Daemons, run_id: str) -> dict[tuple[str, ...], dict[str, float]]:
+    """What the dashboard has to draw of a run: seconds of its ``scan_task`` by activity, and in all, for each span."""
+
+    def read(dask_scheduler: Any) -> dict[tuple[str, ...], dict[str, float]]:  # local, so that it travels by value
+        spans = {}
+        for span in dask_scheduler.extensions["spans"].spans.values():
+            if run_id not in span.name:
+                continue
+            groups = [group for group in span.traverse_groups() if group.prefix.name == "scan_task"]
+            found = spans[span.name] = {"compute": sum(group.all_durations["compute"] for group in groups)}
+            for key, value in span.cumulative_worker_metrics.items():
+                if key[:2] == ("execute", "scan_task") and key[-1] == "seconds":
+                    found[key[2]] = value
+        return spans
 
     with Client(daemons.address, set_as_default=False) as client:
-        seconds = client.run_on_scheduler(read_metrics)
-    tasks = {key[2]: value for key, value in seconds.items() if key[1] == "scan_task" and key[3] == "seconds"}
-    assert {"read", "scan", "decode", "write"} <= tasks.keys()
-    assert {"thread-cpu", "thread-noncpu"} & tasks.keys() and all(value >= 0 for value in tasks.values())
+        spans: dict[tuple[str, ...], dict[str, float]] = client.run_on_scheduler(read)
+    return spans
+
+
+def test_activities_add_up_to_the_time_of_tasks(source: Path, daemons: Daemons, tmp_path: Path) -> None:
+    """Fine Performance Metrics: each second of a task is in one activity and in no other, by run and by SOURCE."""
+    booked, other = Booked(), tmp_path / "other"
+    write_studies(other, files=60, seed=4)
+    settings: dict[str, Any] = {"compute__scheduler": daemons.address, "plan__files_per_task": 30}
+    dicomflow.extract([source, other], tmp_path / "d", progress=booked, **settings)
+    whole = ("dicomflow", booked.run_id)
+    deadline = time.monotonic() + 60
+    while (spans := read_spans(daemons, booked.run_id))[whole].get("write", 0.0) < booked.seconds["write"] * 0.999:
+        assert time.monotonic() < deadline, "workers tell at their next heartbeat"
+        time.sleep(0.2)
+    assert spans.keys() == {whole, (*whole, str(source)), (*whole, str(other))}
+    run = spans.pop(whole)
+    for stage in set(STAGES) - {"other"}:
+        assert run[stage] == pytest.approx(booked.seconds[stage])
+        assert run[stage] == pytest.approx(sum(span[stage] for span in spans.values()))
+    assert run["other"] >= booked.seconds["other"]  # Dask has one of its own: what it spends around a task
+    assert booked.seconds.total() == pytest.approx(run["compute"], rel=0.02)
+    unbooked = run["thread-cpu"] + run["thread-noncpu"]  # what Dask finds that nobody booked: never less than nothing
+    assert booked.seconds.total() + unbooked == pytest.approx(run["compute"], rel=0.002)
 
 
 def test_workers_killed_while_they_read(
