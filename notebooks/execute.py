@@ -45,6 +45,8 @@ def write(path: Path, notebook: nbformat.NotebookNode) -> None:
     """Keep the outputs, without what differs from run to run for no reason."""
     for cell in notebook.cells:
         cell.metadata.clear()
+        if "outputs" in cell:  # log lines have times, ids and names of temporary folders
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.get("outputs", ()):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = shrink(output.data["image/png"])
