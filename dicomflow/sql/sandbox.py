@@ -86,6 +86,7 @@ class Sandbox:
         try:
             self._connection = duckdb.connect(config=self._config())
             self._waiting = Interruptible(self._connection.interrupt)
+            self._silence()
             self._make_views()
             self._lock()
         except duckdb.Error as error:
@@ -165,6 +166,12 @@ class Sandbox:
         }
         return config if self._limits.threads is None else {**config, "threads": self._limits.threads}
 
+    def _silence(self) -> None:
+        """No progress bar among the rows.  A notebook without ipywidgets has none, and no setting of it may be touched there."""
+        ((is_on,),) = self._connection.execute("select current_setting('enable_progress_bar')").fetchall()
+        if is_on:
+            self._connection.execute("set enable_progress_bar = false")
+
     def _make_views(self) -> None:
         """Name the parts one by one, with what DuckDB takes for patterns escaped."""
         for name, parts in self._views.items():
@@ -182,7 +189,6 @@ class Sandbox:
             f"allowed_paths = {quote_all(sorted(allowed))}",
             "enable_external_access = false",
             "python_enable_replacements = false",
-            "enable_progress_bar = false",  # it would be printed among the rows
             "lock_configuration = true",
         ):
             self._connection.execute(f"set {setting}")

@@ -287,6 +287,25 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_notebook_without_ipywidgets() -> None:
+    """DuckDB refuses each setting of its progress bar in a kernel that cannot draw one; queries are answered all the same."""
+    script = """
+import sys
+from types import ModuleType, SimpleNamespace
+
+notebook = ModuleType("IPython")
+notebook.get_ipython = lambda: SimpleNamespace(config={"IPKernelApp": {}})
+sys.modules.update(IPython=notebook, ipywidgets=None)
+
+from dicomflow.sql.sandbox import Sandbox
+
+with Sandbox({}) as sandbox:
+    print(sandbox.ask("select 6 * 7 as n, current_setting('enable_progress_bar') as bar").to_table().to_pylist())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[{'n': 42, 'bar': False}]"
+
+
 def test_interrupt() -> None:
     """Ctrl-C ends a query that would go on for hours, and leaves no folder."""
     assert threading.current_thread() is threading.main_thread()
