@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
@@ -26,6 +27,9 @@ from dicomflow.uri import uri_from_path
 # What Arrow's timestamp[us], DuckDB and Python's datetime all hold: the years 1 to 9999.
 MIN_MTIME = -62_135_596_800_000_000
 MAX_MTIME = 253_402_300_799_999_999
+
+BATCH_SECONDS = 1.0
+"""After so long, a batch of whatever is there is handed on when a folder is done."""
 
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -163,6 +167,7 @@ class _Rows:
         self._sizes: list[int | None] = []
         self._mtimes: list[int | None] = []  # nanoseconds
         self._outcomes: list[_Outcome | None] = []
+        self._taken = time.monotonic()
 
     def add_entries(self, folder: str, entries: Entries, follow: bool) -> Iterator[_Folder]:
         """Add what is no folder, yield the folders.  This loop is what listing costs: one stat, three appends."""
@@ -200,9 +205,14 @@ class _Rows:
         self._add(path, None, None, outcome)
 
     def take_full_batches(self) -> Iterator[pa.RecordBatch]:
-        """Batches of the size asked for, as long as there is one."""
+        """Batches of the size asked for, as long as there is one; a smaller one where the last was long ago.
+
+        On a storage that lists slowly nobody is to wait for many files, where there are some.
+        """
         while len(self._paths) >= self._batch_rows:
             yield self._take(self._batch_rows)
+        if self._paths and time.monotonic() - self._taken > BATCH_SECONDS:
+            yield self._take(len(self._paths))
 
     def take_rest(self) -> Iterator[pa.RecordBatch]:
         """The last, smaller batch, if there is one."""
