@@ -177,13 +177,13 @@ class Comparison:
 
     def _list_changes(self, *, values: bool) -> str:
         joins = "".join(f" left join masks_{number} using (uid)" for number in range(len(self._groups)))
-        changed = "case when change = 'elsewhere' then 'changed' else change end as change"
+        changed = "case when changes.change = 'elsewhere' then 'changed' else changes.change end as change"
         listed = f"{_pick(self._groups, quote_text)} as attributes"
         if values:
             kinds = dict(self._sandbox.run_query("from before").columns)
-            joins += f" left join before b on b.{_KEY} = uid left join after a on a.{_KEY} = uid"
+            joins += f" left join before b on b.{_KEY} = changes.uid left join after a on a.{_KEY} = changes.uid"
             listed += f", {_pick(self._groups, lambda name: _values_of(name, kinds[name]))} as values"
-        return f"select {changed}, uid as {_KEY}, {listed} from changes{joins} order by uid"
+        return f"select {changed}, changes.uid as {_KEY}, {listed} from changes{joins} order by changes.uid"
 
 
 def _find_common(before: pa.Schema, after: pa.Schema) -> tuple[list[str], list[str]]:
@@ -219,7 +219,7 @@ def _compare(number: int, columns: Sequence[str]) -> str:
         select uid, mask from (
             select pairs.uid, ({bits})::bigint as mask
             from pairs join before a on a.{_KEY} = pairs.uid join after b on b.{_KEY} = pairs.uid
-            where change = 'changed'
+            where pairs.change = 'changed'
         ) where mask <> 0
     """
 

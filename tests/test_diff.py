@@ -159,3 +159,22 @@ def test_no_dataset(source: Path, tmp_path: Path) -> None:
     """The message says which one."""
     with pytest.raises(DatasetError, match="nothing: no dicomflow dataset here"):
         dicomflow.diff_datasets(source / "before", tmp_path / "nothing")
+
+
+def test_columns_that_are_called_as_ours(tmp_path: Path) -> None:
+    """A profile may call a column as the tables of the comparison call theirs."""
+    names = {"uid": "StudyDescription", "change": "PatientID", "mask": "Modality", "a": "StudyID", "b": "SeriesNumber"}
+    columns = "".join(f"  - {{name: {name}, path: {keyword}}}\n" for name, keyword in names.items())
+    (tmp_path / "own.yaml").write_text(f"profile: own\ncolumns:\n{columns}")
+    write_studies(tmp_path / "scans", files=4, seed=3)
+    for name, description in (("before", "one"), ("after", "other")):
+        for path in (tmp_path / "scans").rglob("*.dcm"):
+            header = pydicom.dcmread(path)
+            header.StudyDescription = description
+            header.save_as(path)
+        dicomflow.extract(tmp_path / "scans", tmp_path / name, columns=str(tmp_path / "own.yaml"), scheduler="threads")
+    with open_diff(tmp_path / "before", tmp_path / "after") as diff:
+        changed = diff.summary.changed
+        assert changed and diff.summary.attributes == {"uid": changed}
+        rows = [row for batch in diff.iter_changes(values=True) for row in batch.to_pylist()]
+    assert [row["values"] for row in rows] == [[{"attribute": "uid", "before": '"one"', "after": '"other"'}]] * changed

@@ -27,11 +27,12 @@ from dicomflow.report.text import harmless, harmless_json
 from dicomflow.section import Size
 from dicomflow.sql.named import find_query, list_queries
 from dicomflow.sql.output import FORMATS, take, write_parquet
-from dicomflow.sql.sandbox import MIN_MEMORY, Answer, Limits
+from dicomflow.sql.sandbox import BATCH_ROWS, MIN_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 _TABLE_ROWS = 50
+_MOST_ROWS = 1 << 62  # Arrow counts in 64 bits
 
 
 class Options(TypedDict):
@@ -64,7 +65,7 @@ def _parse_size(text: str) -> int:
 @click.option("-o", "output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write them there.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, _MOST_ROWS),
     metavar="N",
     help=f"No more than N rows.  [default: {_TABLE_ROWS} in a table, else all]",
 )
@@ -163,7 +164,7 @@ def _make_lines(answer: Answer, limit: int | None) -> Iterable[Text]:
 
 def _print_table(answer: Answer, limit: int) -> None:
     console = stdout_console()
-    batches = take(answer.batches(rows=limit + 1), limit + 1)
+    batches = take(answer.batches(rows=min(limit + 1, BATCH_ROWS)), limit + 1)
     rows = list(islice((row for batch in batches for row in _to_rows(batch)), limit + 1))
     width = console.width if console.is_terminal else None
     table = render_result([name for name, _ in answer.columns], rows[:limit], width=width)

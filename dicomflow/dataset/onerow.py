@@ -34,6 +34,7 @@ _MAX_BYTES = 1 << 28
 """Of the pages of a row, inflated."""
 
 _PAGES_AT_ONCE = 2  # of the key
+_FEW = 16  # texts of a row that are each looked for from the begin of a dictionary
 _EPOCH = date(1970, 1, 1).toordinal()
 _ZSTD = pa.Codec("zstd")
 
@@ -247,8 +248,15 @@ class _Entries:
         """Take the values from the dictionary."""
         if dictionary.encoding not in (_PLAIN, _DICTIONARY[0]) or max(self._indexes) >= dictionary.values:
             raise ValueError("not in the dictionary")
-        found = [_read_plain(dictionary, self._leaf, dictionary.begin, index, 1)[0] for index in self._indexes]
-        self.values = [*map(self._leaf.to_python, found)]
+        self.values = [*map(self._leaf.to_python, _take(dictionary, self._leaf, self._indexes))]
+
+
+def _take(dictionary: cells.Page, leaf: _Leaf, indexes: Sequence[int]) -> list[Any]:
+    """Values of a dictionary.  Texts lie one behind the other: for many of them they are walked once, not once for each."""
+    if not leaf.form and len(indexes) > _FEW:
+        texts = _read_plain(dictionary, leaf, dictionary.begin, 0, max(indexes) + 1)
+        return [texts[index] for index in indexes]
+    return [_read_plain(dictionary, leaf, dictionary.begin, index, 1)[0] for index in indexes]
 
 
 def _read_plain(page: cells.Page, leaf: _Leaf, at: int, before: int, count: int) -> Sequence[Any]:

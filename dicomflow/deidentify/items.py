@@ -59,7 +59,9 @@ class ItemCleaner:
             cleaned = [self._clean_item(item, days) for item in items] if isinstance(items, list) else []
             if not any(cleaned):
                 return None
-            return json.dumps(cleaned, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            made = json.dumps(cleaned, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            made.encode()  # an escape may stand for half a character, which is no text
+            return made
         except (ValueError, RecursionError, AttributeError):
             return None
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 _FLOATS = frozenset({"double", "float"})
-_AS_TEXT = frozenset({"interval", "bit", "enum", "uuid", "time with time zone", "variant", "union", "geometry"})
+_AS_TEXT = frozenset(
+    {"interval", "bit", "enum", "uuid", "time with time zone", "variant", "union", "geometry", "tuple", "bignum"}
+)
 _NESTED = frozenset({"list", "array", "struct", "map"})
 _IN_PARQUET_AS_TEXT = frozenset({"interval", "bit", "time with time zone", "variant", "union", "geometry", "null"})
 
@@ -79,7 +81,15 @@ def _csv(value: str, kind: Any) -> str:
 
 
 def _parquet(value: str, kind: Any) -> str:
+    if kind.id in _NESTED and _holds(kind, _IN_PARQUET_AS_TEXT):
+        return _csv(value, kind)
     return f"{value}::varchar" if kind.id in _IN_PARQUET_AS_TEXT else value
+
+
+def _holds(kind: Any, names: frozenset[str]) -> bool:
+    """Whether a type is one of these, or has one in it."""
+    inner = (each for name, each in kind.children if name != "size") if kind.id in _NESTED else ()
+    return kind.id in names or any(_holds(each, names) for each in inner)
 
 
 def _text(text: str) -> str:

@@ -176,3 +176,9 @@ def test_a_reader_that_goes_away(dest: Path) -> None:
         ["bash", "-c", f"{command} | head -2; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (141, '"range"\n0\n', "")
+
+
+def test_huge_limits(run: Run, dest: Path) -> None:
+    """A limit beyond all rows shows all; one beyond what can be counted is a usage error."""
+    assert run("query", dest, COUNTS, "--limit", str(1 << 62)) == run("query", dest, COUNTS, "--limit", "1000")
+    assert run("query", dest, COUNTS, "--limit", "9" * 30).code == 2

@@ -232,3 +232,20 @@ def test_noise(tmp_path: Path, small_pages: None) -> None:
                 else:
                     assert found in (None, rows[33]) or found == read_with_arrow(bytes(broken[:]), 33)
     assert told > 100
+
+
+def test_texts_of_a_row_walk_a_dictionary_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row with thousands of texts does not look for each from the begin of a large dictionary."""
+    walked: list[int] = []
+    real = onerow.cells.read_texts
+
+    def count(page: Any, at: int, before: int, number: int) -> Any:
+        walked.append(before + number)
+        return real(page, at, before, number)
+
+    monkeypatch.setattr(onerow.cells, "read_texts", count)
+    texts = [f"{number:x}" for number in range(5000)]
+    row = {**make_row(1), "ImageType": texts[::-1]}
+    part = write(tmp_path, [row])
+    assert read(part, row["SOPInstanceUID"]) == row
+    assert sum(walked) <= 2 * len(texts)

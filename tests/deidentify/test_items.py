@@ -95,3 +95,9 @@ def test_dummies_and_names() -> None:
     done = clean(item, PatientName="hash", PatientBirthDate="dummy")
     assert done["00100010"]["Value"][0] == {"Alphabetic": NAMES.replace_identifier(0x00100010, "A=B")}
     assert done["00100030"]["Value"] == ["19000101"]
+
+
+def test_half_a_character_is_left_out() -> None:
+    """JSON can escape a lone surrogate; no file can hold it as text."""
+    cleaner = ItemCleaner(make_rules(), Pseudonyms(b"0123456789abcdef"))
+    assert cleaner.clean('[{"00080060":{"vr":"CS","Value":["\\ud800"]}}]', None) is None

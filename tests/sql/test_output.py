@@ -211,3 +211,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@pytest.mark.parametrize(
+    "value", ["row('nan'::double, 2)", "12::bignum", "[12::bignum]", "[interval 1 day]", "{'a': [interval 1 day]}"]
+)
+def test_rare_types(tmp_path: Path, value: str) -> None:
+    """Each comes out in each format."""
+    with Sandbox({}) as sandbox:
+        query = f"select {value} as v"
+        (line,) = b"".join(iter_ndjson(sandbox.ask(query))).splitlines()
+        assert list(json.loads(line, parse_constant=lambda name: pytest.fail(name))) == ["v"]
+        assert b"".join(iter_csv(sandbox.ask(query))).startswith(b'"v"\n"')
+        write_parquet(sandbox.ask(query), tmp_path / "x.parquet")
+        assert pq.read_table(tmp_path / "x.parquet").num_rows == 1
