@@ -97,7 +97,7 @@ def _changes(summary: RunSummary) -> str:
 
 
 def _next_steps(summary: RunSummary) -> Iterator[tuple[str, str]]:
-    """One line of pandas, one of SQL; where files have no row, the SQL line says which and why.
+    """One line of pandas, one of SQL (also of partitions); where files have no row, the SQL line says which and why.
 
     ``repr`` makes literals that hold any path, and escapes what a terminal would act on.
     """
@@ -105,7 +105,7 @@ def _next_steps(summary: RunSummary) -> Iterator[tuple[str, str]]:
     complete = summary.rows == summary.files
     table = "instances" if complete else "files"
     question = "limit 10" if complete else "select uri, status, code, message where status <> 'ok'"
-    parts = f"{summary.dest}/{table}/*.parquet".replace("'", "''")
+    parts = f"{summary.dest}/{table}/**/*.parquet".replace("'", "''")
     query = f"from '{parts}' {question}"
     yield "SQL", f"duckdb.sql({query!r})"
 

@@ -232,6 +232,7 @@ class _Rows:
 
     def _take(self, count: int) -> pa.RecordBatch:
         self._fill_outcomes()
+        self._taken = time.monotonic()
         paths, sizes = self._paths[:count], self._sizes[:count]
         mtimes, outcomes = self._mtimes[:count], self._outcomes[:count]
         del (self._paths[:count], self._sizes[:count], self._mtimes[:count], self._outcomes[:count])

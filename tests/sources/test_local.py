@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import stat
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from dicomflow.config import SourcesConfig
 from dicomflow.errors import Code, SourceError
 from dicomflow.model import SOURCE_FILE_SCHEMA
-from dicomflow.sources import code_for_os_error, list_files, path_from_uri
+from dicomflow.sources import code_for_os_error, list_files, local, path_from_uri
 from dicomflow.sources.local import MAX_MTIME, MIN_MTIME, _key_of, _mtime_array
 
 Row = dict[str, Any]
@@ -415,3 +416,15 @@ def test_source_with_too_long_a_name_is_a_row() -> None:
 def test_errors_of_the_system_have_codes(number: int | None, code: Code) -> None:
     """Each errno has one code; what is not special is io_error."""
     assert code_for_os_error(OSError(number, "text") if number else OSError("text")) is code
+
+
+def test_a_slow_listing_hands_on_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a second, folder by folder; no file twice, none left out."""
+    for folder in range(4):
+        (tmp_path / str(folder)).mkdir()
+        (tmp_path / str(folder) / "file").touch()
+    clock = itertools.count(0.0, 0.6)
+    monkeypatch.setattr(local.time, "monotonic", lambda: next(clock))
+    batches = list(local.LocalSource([str(tmp_path)], config=SourcesConfig()).list())
+    assert len(batches) > 1
+    assert [uri for batch in batches for uri in batch["uri"].to_pylist()] == [f"{tmp_path}/{n}/file" for n in range(4)]
