@@ -69,7 +69,7 @@ def test_what_changed_since_the_last_run() -> None:
 
 def test_next_steps_follow_the_outcomes() -> None:
     """Where all files have a row SQL looks at the rows, else at the files without one."""
-    assert "from '/data/headers/instances/*.parquet' limit 10" in render(summarise({("ok", None): 5}))
+    assert "from '/data/headers/instances/**/*.parquet' limit 10" in render(summarise({("ok", None): 5}))
     assert "status <> 'ok'" in render(summarise(MIXED))
 
 
