@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 
-from dicomflow import __version__
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.bag import make_bag
 from dicomflow.compute.cluster import Function, Handlers, Note, Task
@@ -166,8 +165,8 @@ def _open_result(future: Future, result: Any) -> Any:
         return Killed(first_line(error))
     if _is_of_another_environment(error):
         raise ComputeError(
-            f"the cluster cannot take tasks of dicomflow {__version__} ({type(error).__name__}): install this version, with the "
-            "same Python and Dask, where its scheduler and its workers run"
+            f"the Dask cluster cannot take these tasks ({type(error).__name__}): install the version of dicomflow that runs "
+            "here, with the same Python and Dask, where its scheduler and its workers run"
         ) from None
     raise error.with_traceback(trace)
 

@@ -31,7 +31,8 @@ EVENTS = "all"
 class WorkerWatch:
     """Looks once per second, on a thread of its own; a context manager.
 
-    Dask waits for ever where no worker is left: after ``patience`` seconds of that with tasks waiting, ``give_up`` is called, once.
+    Dask waits for ever where no worker is left: after ``patience`` seconds of that while tasks wait, ``give_up`` is
+    called, once.
     """
 
     def __init__(
@@ -92,8 +93,8 @@ class WorkerWatch:
                     last, said = time.monotonic(), False
                 elif missing > self._patience:
                     self.reason = (
-                        f"it has had no worker for {self._patience:g} s (compute.no_worker_seconds); the logs of its workers may say "
-                        "why they do not come, or do not stay"
+                        f"it has had no worker for {self._patience:g} s (compute.no_worker_seconds); the logs of its workers may "
+                        "say why they do not come, or do not stay"
                     )
                     self._give_up()
                     return
