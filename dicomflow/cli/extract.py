@@ -13,14 +13,13 @@ from typing import TypedDict, Unpack
 
 import click
 
-from dicomflow.cli.ending import judge, say_what_is_left
-from dicomflow.cli.interrupt import CLUSTER_GRACE_SECONDS, GRACE_SECONDS, leave_on_interrupt
+from dicomflow.cli.ending import choose_grace, judge, say_what_is_left
+from dicomflow.cli.interrupt import leave_on_interrupt
 from dicomflow.cli.options import parse_range, parse_share
 from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import Session
 from dicomflow.cli.startup import spare_pandas
-from dicomflow.clusterconfig import KINDS
 from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.log import LEVELS, configure_logging, get_logger
@@ -153,12 +152,6 @@ def run_extract(
     watcher = make_watcher(quiet=quiet, plain=plain)
     with leave_on_interrupt(partial(say_what_is_left, dest), choose_grace(config)), watcher:
         return extract(list(sources), dest, config=config, progress=watcher, mode=mode)
-
-
-def choose_grace(config: Config) -> float:
-    """How long Ctrl-C waits for what was begun to be put away: a cluster elsewhere goes on, and costs, until it is ended."""
-    is_elsewhere = config.cluster.choose(config.compute.scheduler) in KINDS
-    return CLUSTER_GRACE_SECONDS if is_elsewhere else GRACE_SECONDS
 
 
 def _overrides(options: Options) -> dict[str, object]:
