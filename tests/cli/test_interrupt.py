@@ -96,8 +96,8 @@ def test_work_that_does_not_stop_is_left(tmp_path: Path) -> None:
 
 PUTS_AWAY = """
 def put_away(*arguments, **options):
-    print("scanning", flush=True)
     try:
+        print("scanning", flush=True)
         time.sleep(30)
     finally:
         time.sleep(1.5)
