@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 import click
 
 import dicomflow
-from dicomflow.cli.ending import judge, say_what_is_left
+from dicomflow.cli.ending import choose_grace, judge, say_what_is_left
 from dicomflow.cli.interrupt import leave_on_interrupt
 from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
@@ -75,5 +75,5 @@ def command(dest: str, **options: Unpack[Options]) -> int:
 
 def _run(dest: str, config: Config, *, quiet: bool) -> RunSummary:
     watcher = make_watcher(quiet=quiet)
-    with leave_on_interrupt(partial(say_what_is_left, dest)), watcher:
+    with leave_on_interrupt(partial(say_what_is_left, dest), choose_grace(config)), watcher:
         return dicomflow.add_columns(dest, config.columns, config=config, progress=watcher)

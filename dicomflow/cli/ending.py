@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dicomflow.cli.interrupt import CLUSTER_GRACE_SECONDS, GRACE_SECONDS
 from dicomflow.cli.session import TOO_MANY_FAILED, print_message
+from dicomflow.clusterconfig import KINDS
 from dicomflow.config import Config
 from dicomflow.dataset.layout import Layout
 from dicomflow.report.text import format_share
@@ -24,6 +26,12 @@ def judge(summary: RunSummary, config: Config) -> int:
         f"more than --max-failed {format_share(config.max_failed)} allows"
     )
     return TOO_MANY_FAILED
+
+
+def choose_grace(config: Config) -> float:
+    """How long Ctrl-C waits for what was begun to be put away: a cluster elsewhere goes on, and costs, until it is ended."""
+    is_elsewhere = config.cluster.choose(config.compute.scheduler) in KINDS
+    return CLUSTER_GRACE_SECONDS if is_elsewhere else GRACE_SECONDS
 
 
 def say_what_is_left(dest: str) -> str:

@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 
 import click
 
-from dicomflow.cli.ending import judge, say_what_is_left
+from dicomflow.cli.ending import choose_grace, judge, say_what_is_left
 from dicomflow.cli.interrupt import leave_on_interrupt
 from dicomflow.cli.options import parse_range, parse_share
 from dicomflow.cli.output import print_json, stdout_console
@@ -150,7 +150,7 @@ def run_extract(
 ) -> RunSummary:
     """``extract`` with somebody who watches, and who may press Ctrl-C."""
     watcher = make_watcher(quiet=quiet, plain=plain)
-    with leave_on_interrupt(partial(say_what_is_left, dest)), watcher:
+    with leave_on_interrupt(partial(say_what_is_left, dest), choose_grace(config)), watcher:
         return extract(list(sources), dest, config=config, progress=watcher, mode=mode)
 
 

@@ -28,6 +28,9 @@ from dicomflow.cli.session import INTERRUPTED, format_message
 
 GRACE_SECONDS = 1.0
 
+CLUSTER_GRACE_SECONDS = 60.0
+"""Where a run has started jobs, pods or machines elsewhere: nobody else would end those."""
+
 _CLEAR_LINE = "\r\x1b[K\x1b[?25h"  # and show the cursor, which a progress bar hides
 
 _CTRL_C = frozenset({signal.SIGINT})
@@ -35,11 +38,12 @@ _OVER = b"\0"
 
 
 @contextlib.contextmanager
-def leave_on_interrupt(farewell: Callable[[], str]) -> Iterator[None]:
+def leave_on_interrupt(farewell: Callable[[], str], grace: float = GRACE_SECONDS) -> Iterator[None]:
     """Let Ctrl-C end the process with a message and exit code 130.
 
     Args:
         farewell: called when all is put away, or given up on; what became of the work.
+        grace: seconds in which the work may put away what it has begun.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
@@ -50,7 +54,7 @@ def leave_on_interrupt(farewell: Callable[[], str]) -> Iterator[None]:
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)
     previous_handlers = [(number, signal.signal(number, handler)) for number, handler in _HANDLERS.items()]
     previous_pipe = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    guard = threading.Thread(target=_guard, args=(reading, farewell), name="ctrl-c", daemon=True)
+    guard = threading.Thread(target=_guard, args=(reading, farewell, grace), name="ctrl-c", daemon=True)
     guard.start()
     try:
         yield
@@ -74,7 +78,7 @@ def _wake_up(_number: int, _frame: FrameType | None) -> None:
 _HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGUSR1: _wake_up}
 
 
-def _guard(reading: int, farewell: Callable[[], str]) -> None:
+def _guard(reading: int, farewell: Callable[[], str], grace: float) -> None:
     """Hear of Ctrl-C: the first interrupts the work; the second, or time, ends the process."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
     timer: threading.Timer | None = None
@@ -83,7 +87,7 @@ def _guard(reading: int, farewell: Callable[[], str]) -> None:
             continue
         if timer is not None:
             _leave(farewell)
-        timer = threading.Timer(GRACE_SECONDS, _leave, [farewell])
+        timer = threading.Timer(grace, _leave, [farewell])
         timer.daemon = True
         timer.start()
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)

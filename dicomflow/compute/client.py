@@ -57,12 +57,15 @@ class ClientCluster:
         """See ``Cluster.map``."""
         client, connection = self._connection.client, self._connection
         transport = _BagTransport(client, function, name, _Spans(span))
-        watching = WorkerWatch(client, connection.patience, transport.cancel, connection.most_workers)
+        watching = WorkerWatch(
+            client, connection.patience, transport.cancel, connection.most_workers, transport.has_tasks
+        )
         try:
             with _hear_notes(client, transport.topic, on.note), watching as transport.watch:
                 run_tasks(iter(tasks), transport, on)
         except (TimeoutError, CancelledError, OSError) as error:
-            raise ComputeError(f"the Dask cluster was lost: {first_line(error)}") from error
+            reason = watching.reason or first_line(error)
+            raise ComputeError(f"the Dask cluster was lost: {reason}") from error
         finally:
             transport.cancel()
 
@@ -132,6 +135,10 @@ class _BagTransport:
         """Whether something has ended."""
         return bool(self._ended.has_ready())
 
+    def has_tasks(self) -> bool:
+        """Whether any is with the scheduler."""
+        return bool(self._futures)
+
     def cancel(self) -> None:
         """Have the scheduler forget the tasks, if it is still there to be told."""
         if self._futures and self._client.status == "running":
@@ -156,7 +163,19 @@ def _open_result(future: Future, result: Any) -> Any:
     _, error, trace = result
     if isinstance(error, KilledWorker):
         return Killed(first_line(error))
+    if _is_of_another_environment(error):
+        raise ComputeError(
+            f"the Dask cluster cannot take these tasks ({type(error).__name__}): install the version of dicomflow that runs "
+            "here, with the same Python and Dask, where its scheduler and its workers run"
+        ) from None
     raise error.with_traceback(trace)
+
+
+def _is_of_another_environment(error: BaseException) -> bool:
+    """Whether this is what comes of a task that cannot be unpickled there."""
+    return isinstance(error, ImportError) or (
+        isinstance(error, RuntimeError) and first_line(error).startswith("Error during deserialization")
+    )
 
 
 def _by_span(tasks: Sequence[Any]) -> list[tuple[str, list[int]]]:

@@ -20,6 +20,7 @@ from dicomflow.compute.local import QUIET_WORKERS, abandon, start_local
 from dicomflow.compute.remote import adapt_workers, close_cluster, scheduler_settings, start_remote
 from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds
 from dicomflow.compute.security import client_arguments, is_loopback, security_of_address, warn_unencrypted
+from dicomflow.compute.versions import check_versions
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, describe, first_line
 
@@ -114,6 +115,8 @@ class Connection:
         client = self._stack.enter_context(Client(**where, set_as_default=False))
         if "://" not in self._scheduler:  # what the workers talk to, even where we go by a forwarded port
             warn_unencrypted(str(client.scheduler_info()["address"]))
+        if self._local is None:
+            check_versions(client, self._config.connect_timeout)
         return client
 
     def _reach(self) -> dict[str, Any]:

@@ -31,15 +31,26 @@ EVENTS = "all"
 class WorkerWatch:
     """Looks once per second, on a thread of its own; a context manager.
 
-    Dask waits for ever where no worker is left: after ``patience`` seconds of that, ``give_up`` is called, once.
+    Dask waits for ever where no worker is left: after ``patience`` seconds of that while tasks wait, ``give_up`` is
+    called, once.
     """
 
-    def __init__(self, client: Client, patience: float, give_up: Callable[[], None], most_workers: int = 0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        patience: float,
+        give_up: Callable[[], None],
+        most_workers: int = 0,
+        is_waiting: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._client = client
+        self._is_waiting = is_waiting  # while files are still being listed, workers that come by need have gone
         self._patience = patience
         self._give_up = give_up
         self._most_workers = most_workers
         self._lost = 0
+        self.reason = ""
+        """Why it was given up; empty as long as it is not."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dicomflow-workers", daemon=True)
         self._workers = 0
@@ -78,9 +89,13 @@ class WorkerWatch:
             with contextlib.suppress(OSError, TimeoutError, RuntimeError):
                 self._look()
                 missing = time.monotonic() - last
-                if self._workers:
+                if self._workers or not self._is_waiting():
                     last, said = time.monotonic(), False
                 elif missing > self._patience:
+                    self.reason = (
+                        f"it has had no worker for {self._patience:g} s (compute.no_worker_seconds); the logs of its workers may "
+                        "say why they do not come, or do not stay"
+                    )
                     self._give_up()
                     return
                 elif missing > QUIET_SECONDS and not said:

@@ -150,9 +150,8 @@ class Reading:
         """On a thread of the cluster's: how far a task is, or a line of a worker's log."""
         if "log" in said:
             return write_relayed(str(said["log"]))
-        batch = BatchDone(**said)
-        self._watcher.on_batch(batch)
-        return self._changed()
+        # no totals change: whoever is told of those is told by one thread
+        return self._watcher.on_batch(BatchDone(**said))
 
     def _note_flow(self, in_flight: int) -> None:
         self._totals.in_flight = in_flight

@@ -88,7 +88,7 @@ def test_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch, run: R
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "extract", extract)
-    monkeypatch.setattr(module, "leave_on_interrupt", lambda _farewell: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(module, "leave_on_interrupt", lambda *_: __import__("contextlib").nullcontext())
     run("extract", "a", "b", "-o", "c", "--scheduler", "processes", "--workers", 3, "--columns", "minimal",
         "--performance-report", "r.html", "--no-dashboard", "--max-failed", "5%")  # fmt: skip
     config = seen["config"]

@@ -94,6 +94,28 @@ def test_work_that_does_not_stop_is_left(tmp_path: Path) -> None:
     assert seconds < 5
 
 
+PUTS_AWAY = """
+def put_away(*arguments, **options):
+    try:
+        print("scanning", flush=True)
+        time.sleep(30)
+    finally:
+        time.sleep(1.5)
+        print("put away", file=sys.stderr, flush=True)
+extract.extract = put_away
+"""
+
+
+def test_a_cluster_elsewhere_is_ended_first(tmp_path: Path) -> None:
+    """Its jobs or machines would go on, and cost: putting away may take longer than on this machine."""
+    config = tmp_path / "config.yaml"
+    config.write_text("cluster: {ssh: {hosts: [a, b]}}")
+    code, err, _ = stop(
+        SLOW_START + PUTS_AWAY, ["extract", "x", "-o", str(tmp_path / "out"), "--config", str(config), "--quiet"]
+    )
+    assert code == 130 and err.startswith("put away\n")
+
+
 def test_signals_are_as_before(tmp_path: Path) -> None:
     """After the block Ctrl-C is Python's own again, whether the work failed or not."""
     for error in (None, ValueError()):

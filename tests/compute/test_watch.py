@@ -117,3 +117,16 @@ class FixedCluster(LocalCluster):
 
     def adapt(self, *_args: Any, **_kwargs: Any) -> None:
         raise NotImplementedError
+
+
+def test_nobody_is_missed_while_no_task_waits() -> None:
+    """Workers that come by need are gone while files are still listed; the time without them counts from the first task on."""
+    over, waiting = threading.Event(), threading.Event()
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50) as cluster,
+        cluster.get_client() as client,
+        WorkerWatch(client, 0.4, over.set, is_waiting=waiting.is_set) as watching,
+    ):
+        assert not over.wait(1.5) and not watching.reason
+        waiting.set()
+        assert over.wait(60) and "no worker for 0.4 s" in watching.reason

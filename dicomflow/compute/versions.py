@@ -1,0 +1,57 @@
+"""See that a cluster which was not started here has the dicomflow of this run.
+
+In: a client.  Out: nothing, or one clear error.  A worker that cannot unpickle a task does not say so to us: it ends.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from dicomflow.errors import ComputeError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_VERSION = "dicomflow:__version__"
+"""Asked for by a function of Python's own, which is there even where dicomflow is not."""
+
+
+def check_versions(client: Client, timeout: float) -> None:
+    """Ask the scheduler, and the workers that are there now; who does not answer in time is left to the run.
+
+    Args:
+        client: of the cluster.
+        timeout: seconds.
+
+    Raises:
+        ComputeError: one has another dicomflow, or none.
+    """
+    here = _version_here()
+    _check("scheduler", here, _ask(client, client._run_on_scheduler, timeout))
+    found = _ask(client, client._run, timeout, on_error="return")
+    for worker, version in found.items() if isinstance(found, dict) else ():
+        _check(f"worker {worker}", here, version)
+
+
+def _version_here() -> str:
+    return str(pkgutil.resolve_name(_VERSION))
+
+
+def _ask(client: Client, run: Any, timeout: float, **options: Any) -> object:
+    """The public methods have no time-out: a worker that hangs would keep us for ever."""
+    try:
+        return client.sync(run, pkgutil.resolve_name, _VERSION, **options, callback_timeout=timeout)
+    except (ImportError, AttributeError) as error:
+        return error
+    except (OSError, TimeoutError, ValueError):  # lost, hung, or such functions are not allowed there
+        return None
+
+
+def _check(who: str, here: str, version: object) -> None:
+    if version == here or not isinstance(version, (str, ImportError, AttributeError)):
+        return
+    found = f"dicomflow {version[:64]}" if isinstance(version, str) else "no dicomflow that can be imported"
+    raise ComputeError(
+        f"the {who} of the Dask cluster has {found}, and this run is of {here}: install the same version there"
+    )

@@ -1,0 +1,50 @@
+"""A cluster with another dicomflow is refused before a task ends its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from distributed import LocalCluster
+
+from dicomflow.compute import open_cluster, versions
+from dicomflow.errors import ComputeError
+from tests.compute.running import make_settings, run_doubles
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1", silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_the_same_version(address: str) -> None:
+    assert run_doubles(make_settings(compute__scheduler=address), 3)[0] == [0, 2, 4]
+
+
+def test_another_version(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has which one is said."""
+    config = make_settings(compute__scheduler=address)
+    monkeypatch.setattr(versions, "_VERSION", "platform:python_implementation.__name__")  # what is there ...
+    message = (
+        r"^the scheduler of the Dask cluster has dicomflow python_implementation, and this run is of 9\.9: install"
+    )
+    monkeypatch.setattr(versions, "_version_here", lambda: "9.9")  # ... is not what is here
+    with pytest.raises(ComputeError, match=message):
+        open_cluster(config.compute, address, config.cluster).__enter__()
+
+
+def test_no_dicomflow_at_all(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question can be asked where dicomflow is not."""
+    config = make_settings(compute__scheduler=address)
+    monkeypatch.setattr(versions, "_VERSION", "no_such_package:__version__")
+    monkeypatch.setattr(versions, "_version_here", lambda: "9.9")
+    with pytest.raises(ComputeError, match=r"has no dicomflow that can be imported, and this run is of 9\.9"):
+        open_cluster(config.compute, address, config.cluster).__enter__()
+
+
+@pytest.mark.parametrize("answer", ["9.9", None, OSError("lost")])
+def test_who_gives_no_answer_is_left_to_the_run(answer: object) -> None:
+    versions._check("worker tcp://w", "9.9", answer)
