@@ -22,6 +22,9 @@ TASKS_AHEAD = 3
 
 MIN_IN_FLIGHT = 8
 
+MAX_KILLED = 64
+"""Where so many tasks killed their workers and none ever came to its end, it is not the files."""
+
 _log = get_logger("compute")
 
 
@@ -65,6 +68,8 @@ class _Submission:
         self._in_flight: dict[Hashable, Any] = {}
         self._pieces: deque[Any] = deque()  # of tasks that were split: before all others
         self._suspects: deque[Any] = deque()  # cannot be split further: after all others, one at a time
+        self._killed = 0
+        self._done = 0
 
     def run(self) -> None:
         while (drawn := self._refill()) or self._in_flight:
@@ -77,12 +82,12 @@ class _Submission:
             self._run_alone(self._suspects.popleft())
 
     def _refill(self) -> bool:
-        """Draw tasks while there is room; first one for each thread, so that none waits until the others are planned."""
+        """Draw tasks while there is room; a few at a time while threads are idle, so that none waits until all are planned."""
         threads, in_flight = self._transport.threads, len(self._in_flight)
         limit = max(MIN_IN_FLIGHT, threads * TASKS_AHEAD)
         if in_flight > limit // 2:  # several at once cost the scheduler less
             return False
-        room = (threads if in_flight < threads else limit) - in_flight
+        room = min(threads - in_flight, MIN_IN_FLIGHT) if in_flight < threads else limit - in_flight
         drawn: list[Any] = []
         while len(drawn) < room and not (
             drawn and self._transport.has_ready()
@@ -101,9 +106,11 @@ class _Submission:
 
     def _settle(self, task: Any, result: Any) -> None:
         if not isinstance(result, Killed):
+            self._done += 1
             self._on.done(result)
             return
-        if self._on.split is None:
+        self._killed += 1
+        if self._on.split is None or (self._killed >= MAX_KILLED and not self._done):
             raise ComputeError(f"workers died again and again, of too little memory? {result}")
         pieces = self._on.split(task)
         _log.warning("task_killed_workers", pieces=len(pieces))

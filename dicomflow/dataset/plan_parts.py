@@ -57,6 +57,10 @@ def read_plan(task: ScanTask) -> pa.Table:
     deadline = time.monotonic() + VISIBLE_SECONDS
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
+    if not path.exists():
+        raise DatasetError(
+            f"{path}: is not here, but the run wrote it; workers and the run's own process must see DEST under the same name"
+        )
     with explained(path), pq.ParquetFile(path) as part:
         return part.read().slice(task.start, task.files)
 

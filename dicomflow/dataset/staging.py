@@ -113,13 +113,15 @@ class Staging:
             return to_read
         rows = pa.concat_tables(known.values())
         changes = compare(to_read, rows, [], Mode.INCREMENT, now)
-        kept, start = np.sort(changes.kept), 0
+        kept, start, completed = np.sort(changes.kept), 0, []
         for ledger, found in known.items():
             first, last = np.searchsorted(kept, (start, start + found.num_rows))
-            if last - first < found.num_rows:
-                self._keep_rows(ledger, parts[ledger.stem], kept[first:last] - start)
+            if last - first == found.num_rows:
+                completed.append(ledger)
+            elif (other := self._keep_rows(ledger, parts[ledger.stem], kept[first:last] - start)) is not None:
+                completed.append(other)
             start += found.num_rows
-        self.completed = self.ledgers()
+        self.completed = sorted(completed)
         return changes.to_read
 
     def _parts_by_task(self) -> defaultdict[str, list[Path]]:
@@ -128,8 +130,9 @@ class Staging:
             parts[part.stem.rpartition("-")[0]].append(part)
         return parts
 
-    def _keep_rows(self, ledger: Path, parts: list[Path], kept: np.ndarray) -> None:
-        """Write a task's parts again without the rows that hold no longer, under a new name, the ledger last."""
+    def _keep_rows(self, ledger: Path, parts: list[Path], kept: np.ndarray) -> Path | None:
+        """Write a task's parts again without the rows that hold no longer, under a new name, the ledger last; where it is."""
+        written = None
         if len(kept):
             table = read_part(ledger).cast(self._schemas.files).take(pa.array(kept))
             stem = f"{ledger.stem.partition('-')[0]}-{uuid.uuid4().hex[:8]}"
@@ -142,8 +145,10 @@ class Staging:
                     f"{stem}-{number}",
                 )
             self._write(table, "files", stem)
+            written = ledger.with_name(f"{stem}.parquet")
         for part in (ledger, *parts):
             part.unlink()
+        return written
 
     def _write(self, rows: pa.Table, table: str, stem: str) -> None:
         if rows.num_rows:

@@ -96,12 +96,11 @@ class Survey:
         settled = [SOURCE_FILE_SCHEMA.empty_table()]
         for batch in listing:
             to_read, others = split_settled(pa.Table.from_batches([batch], SOURCE_FILE_SCHEMA))
+            self.expected += to_read.num_rows
+            self.changes = replace(self.changes, listed=self.changes.listed + batch.num_rows)
             if others.num_rows:
                 settled.append(others)
-            self.expected += to_read.num_rows
-            self.changes = replace(
-                self.changes, settled=pa.concat_tables(settled), listed=self.changes.listed + batch.num_rows
-            )
+                self.changes = replace(self.changes, settled=pa.concat_tables(settled))
             if to_read.num_rows:
                 yield to_read
 

@@ -101,3 +101,11 @@ def test_workers_that_die_where_nothing_can_be_split() -> None:
     cluster = Simulation(run=lambda task: task, is_poison=lambda task: True, workers=2)
     with pytest.raises(ComputeError, match="workers died again and again"):
         run_tasks(iter([(0, 1)]), cluster, Handlers(done=print))
+
+
+def test_tasks_that_all_kill_their_workers() -> None:
+    """Of a thousand files each kills: then it is not the files, and nobody waits for all of them to be found out."""
+    driver = Driver(1000, 100, set(range(1000)), workers=10, death=0.0)
+    with pytest.raises(ComputeError, match="too little memory"):
+        driver.run()
+    assert not driver.done

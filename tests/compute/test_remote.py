@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +27,14 @@ from dicomflow.errors import ComputeError, ConfigError
 from tests.compute.running import make_settings, run_doubles
 
 DOUBLES = [2 * number for number in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def _keep_ctrl_c() -> Iterator[None]:
+    """dask_jobqueue takes Ctrl-C for itself where a test is the first to import it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 # ---- a class of one's own ----
