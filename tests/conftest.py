@@ -1,6 +1,7 @@
 """What all tests share: the corpus of real files, and how long hypothesis may search."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_
 settings.register_profile("ci", max_examples=60, deadline=None, derandomize=True, suppress_health_check=_SLOW)
 settings.register_profile("dev", max_examples=2000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it, and never end
 
 
 @pytest.fixture(scope="session")
