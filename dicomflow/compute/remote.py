@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 import dask
 
 from dicomflow.clusterconfig import AdaptConfig, ClusterConfig, JobsConfig
+from dicomflow.compute.scheduler import SAMPLING
 from dicomflow.compute.security import as_dask_config, security_of_cluster, shared_with_workers, web_server
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, ConfigError, first_line
@@ -62,6 +63,7 @@ def scheduler_settings(config: ComputeConfig) -> dict[str, Any]:
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.worker-ttl": f"{config.worker_ttl:g} s",
         "distributed.adaptive.target-duration": ADAPT_SECONDS,
+        **SAMPLING,
     }
 
 
