@@ -508,7 +508,7 @@ def test_17_a_segmentation_of_12000_frames_is_read_in_bounded_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (row["status"], row["ImagePositionPatient"]) == ("ok", [1.0, 2.0, 3.0])
-    assert peak < 5 * len(frames)
+    assert peak < 7 * len(frames)  # the position of each frame is kept, too
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=6)
 ROW = st.tuples(TEXT, st.none() | TEXT, st.none() | st.lists(st.none() | TEXT, max_size=3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(ROW, max_size=12), max_size=3), TEXT, st.integers(1, 6), st.booleans())
 def test_equal_to_read_and_filter(tables: list[list[Any]], other: str, group: int, bloom: bool) -> None:
     """Any small tables, any keys."""
