@@ -3,7 +3,8 @@
 In: a call, a way to interrupt it.  Out: its result.  Knows no SQL.
 
 Python acts on a signal between two steps of its own, in the main thread: while that is inside a long call, never.  So the call
-is made in another thread, and waited for.
+is made in another thread, and waited for; in short waits, since some libraries (polars) have the system go on with a wait that a
+signal interrupts, and Python would never come to it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Interruptible:
         """What ``function`` returns or raises; whatever is raised in the meantime ends it first."""
         future: Future[_Result] = self._pool.submit(function, *arguments)
         try:
+            while not future.done():
+                wait([future], _PAUSE)
             return future.result()
         except BaseException:
             while not future.done():  # again, if it had not begun

@@ -10,7 +10,7 @@ What a query cannot do, and why:
     change that                        ``lock_configuration = true``
     see variables of this process      ``python_enable_replacements = false``
     take all memory, fill the disk     ``memory_limit``, ``max_temp_directory_size``; what does not fit is spilled into a private
-                                       folder, which is removed at the end
+                                       folder, which is removed at the end; one giant value is not counted (see ``Limits``)
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Limits:
     """What a query may take.
 
     Attributes:
-        memory: bytes for DuckDB's own work; what comes on top is a batch of rows or two.
+        memory: bytes for DuckDB's own work on rows; on top come a batch of rows or two, and single values that a query itself makes
+            gigabytes large (``repeat``, ``range``), which DuckDB does not count.
         threads: all cores if None.
         spill: bytes on the disk for what does not fit into memory.
     """

@@ -306,9 +306,11 @@ with Sandbox({}) as sandbox:
     assert done.stdout.splitlines()[-1] == "[{'n': 42, 'bar': False}]"
 
 
-def test_interrupt() -> None:
-    """Ctrl-C ends a query that would go on for hours, and leaves no folder."""
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_interrupt(interrupts: bool) -> None:
+    """Ctrl-C ends a query that would go on for hours, and leaves no folder; also where the system goes on with its waits."""
     assert threading.current_thread() is threading.main_thread()
+    signal.siginterrupt(signal.SIGINT, interrupts)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     with Sandbox({}) as sandbox:
         folder = sandbox._spill
@@ -318,6 +320,7 @@ def test_interrupt() -> None:
             sandbox.ask("select sum(hash(i)) from range(1_000_000_000_000) t(i)").to_table()
         assert time.monotonic() - start < 300
         assert sandbox.ask("select 1").to_table().num_rows == 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert not os.path.exists(folder)
 
 
