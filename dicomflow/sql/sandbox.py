@@ -45,8 +45,8 @@ class Limits:
     """What a query may take.
 
     Attributes:
-        memory: bytes for DuckDB's own work on rows; on top come a batch of rows or two, and single values that a query itself makes
-            gigabytes large (``repeat``, ``range``), which DuckDB does not count.
+        memory: bytes for DuckDB's own work on rows; on top come a batch of rows or two, and single values that a query itself
+            makes gigabytes large (``repeat``, ``range``), which DuckDB does not count.
         threads: all cores if None.
         spill: bytes on the disk for what does not fit into memory.
     """
