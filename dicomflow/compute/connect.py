@@ -113,6 +113,7 @@ class Connection:
         self._silence()
         where = self._reach() if "://" in self._scheduler else {"address": self._start()}
         client = self._stack.enter_context(Client(**where, set_as_default=False))
+        client.loop.asyncio_loop.set_exception_handler(_ignore_late_timeouts)
         if "://" not in self._scheduler:  # what the workers talk to, even where we go by a forwarded port
             warn_unencrypted(str(client.scheduler_info()["address"]))
         if self._local is None:
@@ -145,6 +146,12 @@ class Connection:
         self._stack.enter_context(client.as_current())
         # with its scripts inside: they would be fetched from elsewhere, and not be there where no network is
         self._stack.enter_context(performance_report(filename=str(self._config.performance_report), mode="inline"))
+
+
+def _ignore_late_timeouts(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Where a loop ends while Dask's ``BatchedSend`` waits for its next interval, the wait's timeout is nobody's any more."""
+    if not ("future" in context and isinstance(context.get("exception"), TimeoutError)):
+        loop.default_exception_handler(context)
 
 
 def _knock(address: str, timeout: float, security: Security) -> None:
