@@ -88,7 +88,7 @@ def scan(tmp_path: Path) -> Scan:
         source_files = pa.Table.from_pylist(listed, SOURCE_FILE_SCHEMA)
         result = scan_task(write_plan(staging.with_suffix(".plan"), source_files, "task"), job, note)
         assert {part.path for part in result.data_files} == {
-            str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file()
+            str(path.relative_to(staging)) for path in staging.rglob("*.parquet")
         }
         parts = [pq.read_table(staging / part.path) for part in result.data_files if part.table == "instances"]
         (entries,) = (part.path for part in result.data_files if part.table == "files")

@@ -11,6 +11,7 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
         commit.json                      only while a commit is under way: what to do (redo log)
         lock                             held by the run that writes
         staging/TABLE/*.parquet          what tasks have written, not yet visible; survives a run that is killed
+        staging/records/*.arrow          what the rollups need of those of instances: streams of Arrow, with a digest
         staging/plan/*.parquet           what tasks are to read, one part per task; made anew by each run
         next/TABLE/*.parquet             tables as they will be, while a commit is prepared
         spill/                           what does not fit into memory, while a commit is prepared

@@ -3,8 +3,9 @@
 In: the parts of the coming ``instances``, which keys the run touched, the rollups that are published.  Out: the coming tables in
 ``next``.  Knows which parts are read and where rows go; what they say is ``rollup``'s business.
 
-Where few keys are touched, only row groups that hold one of them are read, and only parts of a rollup that hold one of them are
-written again.  Else everything is read, one row group at a time.  Memory is bounded by a row group and by ``memory_bytes``.
+Parts that tasks have just written bring their records along (``records``); only others are read.  Where few keys are touched, of
+those only row groups that hold one of them are read, and only parts of a rollup that hold one of them are written again.  Memory
+is bounded by a row group and by ``memory_bytes``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dicomflow.config import DatasetConfig
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.layout import ROLLUPS, Layout, list_parts
 from dicomflow.dataset.order import sort_keys, sort_rows
 from dicomflow.dataset.parts import count_rows, explained, read_part, read_schema
+from dicomflow.dataset.records import read_records
 from dicomflow.dataset.rewrite import Rewriter
 from dicomflow.dataset.spill import Buckets
+from dicomflow.dataset.staging import Schemas
 from dicomflow.dataset.touched import Touched
 from dicomflow.errors import DatasetError
 from dicomflow.rollup.measure import GEOMETRY_COLUMNS, measure, usable_columns
@@ -36,6 +38,7 @@ Mask = npt.NDArray[np.bool_]
 
 _PART_ROWS = 1 << 18
 _ROWS_AT_ONCE = 1 << 16
+_PIECES_AT_ONCE = 64
 _TEXT_PLAIN = ("source_uri",)
 
 Published = Mapping[str, Sequence[Path]]
@@ -57,13 +60,13 @@ class Scope:
     touched: Touched | None
 
 
-def make_rollups(layout: Layout, rewriter: Rewriter, config: DatasetConfig, old: Published, *, renew: bool) -> None:
+def make_rollups(layout: Layout, rewriter: Rewriter, schemas: Schemas, old: Published, *, renew: bool) -> None:
     """Assemble the rollups of what ``rewriter`` assembled, where they change.
 
     Args:
         layout: of the dataset.
         rewriter: whose tables are whole.
-        config: how parts are written; memory.
+        schemas: of all parts; memory.
         old: published rollups.
         renew: whether all rows are others, or there was nothing before.
 
@@ -80,7 +83,7 @@ def make_rollups(layout: Layout, rewriter: Rewriter, config: DatasetConfig, old:
         renew = True
     scope = Scope(parts=parts, old=old, touched=None if renew else touched)
     try:
-        _Maker(rewriter, config, layout.spill).make(scope)
+        _Maker(layout, rewriter, schemas).make(scope)
     finally:
         discard(layout.spill)
 
@@ -101,11 +104,11 @@ def _is_current(part: Path, table: str) -> bool:
 class _Maker:
     """Reads instances once, for all three tables."""
 
-    def __init__(self, rewriter: Rewriter, config: DatasetConfig, spill: Path) -> None:
+    def __init__(self, layout: Layout, rewriter: Rewriter, schemas: Schemas) -> None:
+        self._layout = layout
         self._rewriter = rewriter
-        self._spill = spill
-        self._memory = config.memory_bytes
-        self._has_geometry = False
+        self._memory = schemas.config.memory_bytes
+        self._has_geometry = {*GEOMETRY_COLUMNS} <= {*usable_columns(schemas.instances)}
 
     def make(self, scope: Scope) -> None:
         """Read, fold, write."""
@@ -120,19 +123,33 @@ class _Maker:
     def _collect(self, parts: Sequence[Path], keys: Mapping[str, pa.Array] | None) -> dict[str, Buckets]:
         share = {"series": 4, "studies": 16, "patients": 16}
         buckets = {
-            table: Buckets(f"key:{KEYS[table]}", self._spill / table, self._memory // share[table]) for table in ROLLUPS
+            table: Buckets(f"key:{KEYS[table]}", self._layout.spill / table, self._memory // share[table])
+            for table in ROLLUPS
         }
-        for rows in _gather(self._read(parts, keys)):
-            records = measure(rows)
+        for records in self._measure(parts, keys):
             for table in ROLLUPS:
                 buckets[table].add(select_columns(records, table))
         return buckets
+
+    def _measure(self, parts: Sequence[Path], keys: Mapping[str, pa.Array] | None) -> Iterator[pa.Table]:
+        """Records of all rows with these keys; of parts that tasks measured, all rows are touched."""
+        unmeasured: list[Path] = []
+        for records in _gather(self._take_measured(parts, unmeasured)):
+            yield records.combine_chunks()
+        for rows in _gather(self._read(unmeasured, keys)):
+            yield measure(rows)
+
+    def _take_measured(self, parts: Sequence[Path], unmeasured: list[Path]) -> Iterator[pa.Table]:
+        for part in parts:
+            if (records := read_records(part, self._layout.staging)) is None:
+                unmeasured.append(part)
+            else:
+                yield records
 
     def _read(self, parts: Sequence[Path], keys: Mapping[str, pa.Array] | None) -> Iterator[pa.Table]:
         for part in parts:
             with explained(part), _open(part) as file:
                 columns = usable_columns(file.metadata.schema.to_arrow_schema())  # its own has dictionaries for text
-                self._has_geometry = {*GEOMETRY_COLUMNS} <= {*columns}
                 yield from _read_groups(file, columns, keys)
 
     def _roll_up(self, table: str, buckets: Buckets, keys: pa.Array | None) -> Iterator[pa.Table]:
@@ -186,11 +203,11 @@ def _read_groups(file: pq.ParquetFile, columns: list[str], keys: Mapping[str, pa
 
 
 def _gather(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Small row groups together: what a column costs at all is paid less often."""
+    """Small pieces together: what a column costs at all is paid less often, and has less memory."""
     waiting: list[pa.Table] = []
     for rows in pieces:
         waiting.append(rows)
-        if sum(one.num_rows for one in waiting) >= _ROWS_AT_ONCE:
+        if len(waiting) >= _PIECES_AT_ONCE or sum(one.num_rows for one in waiting) >= _ROWS_AT_ONCE:
             yield _join(waiting)
             waiting = []
     if waiting:

@@ -224,7 +224,7 @@ class Transaction:
     def publish(self, rewriter: Rewriter, sources: Sequence[str], run: Mapping[str, Any]) -> Snapshot:
         """Publish the tables that ``rewriter`` assembled, and their rollups."""
         renew = self.before is None or not (self.has_columns and self.has_partitions)
-        make_rollups(self.layout, rewriter, self.schemas.config, self.old_rollups(), renew=renew)
+        make_rollups(self.layout, rewriter, self.schemas, self.old_rollups(), renew=renew)
         coming = Snapshot(
             format=FORMAT_VERSION,
             version=self.version + 1,

@@ -19,8 +19,8 @@ from dicomflow.config import DatasetConfig
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.model import DataFile
 
-DISTINCT_COLUMNS = frozenset({"SOPInstanceUID", "source_uri", "uri", "header_digest"})
-"""Different in every row: a dictionary would only cost."""
+DISTINCT_COLUMNS = frozenset({"SOPInstanceUID", "source_uri", "uri", "header_digest", "slice_positions"})
+"""Different in every row: a dictionary would only cost, that of ``slice_positions`` half of ``series``."""
 
 _KEY = "SOPInstanceUID"
 

@@ -16,8 +16,8 @@ from dicomflow.model import LATENCY_BUCKETS
 
 STAGES = ("read", "inflate", "scan", "decode", "write", "wait", "other")
 """``read``: open, read and close.  ``inflate``: deflated data sets.  ``scan``: find, collect and digest the values of a header.
-``decode``: type and sort the rows of a batch.  ``write``: Parquet.  ``wait``: before files are tried again.  ``other``: begin,
-hand over to the reading thread, tell how far it is."""
+``decode``: type and sort the rows of a batch.  ``write``: Parquet, and what the rollups need of a batch.  ``wait``: before files
+are tried again.  ``other``: begin, hand over to the reading thread, tell how far it is."""
 
 
 SAMPLE = 16

@@ -23,6 +23,7 @@ from dicomflow.batch import Batch, build_batch
 from dicomflow.config import Config
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import read_plan
+from dicomflow.dataset.records import write_records
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
 from dicomflow.log import bind_run, bound_task, get_logger
@@ -234,7 +235,9 @@ class _TaskRun:
 
     def _write_rows(self, batch: Batch) -> None:
         rows, schema = pa.Table.from_batches([batch.rows]), instances_schema(self.job.profile)
-        self._write(rows, schema, "instances", f"{self.stem}-{len(self.data_files)}.parquet")
+        name = f"{self.stem}-{len(self.data_files)}.parquet"
+        write_records(rows, Path(self.job.staging), name)
+        self._write(rows, schema, "instances", name)
 
     def _write_ledger(self) -> None:
         self.meter.lap("other")
