@@ -18,6 +18,7 @@ from distributed.cli import dask_scheduler, dask_worker
 from dicomflow.cli import extract, synth
 from dicomflow.clusterconfig import KINDS
 from dicomflow.compute import choose_scheduler, count_workers
+from dicomflow.compute.remote import scheduler_settings
 from dicomflow.config import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -84,13 +85,11 @@ def find_environment(data: object) -> Iterator[tuple[str, object]]:
             yield from find_environment(part)
 
 
-@pytest.mark.parametrize("path", ["docker/compose.yaml", "kubernetes/daskcluster.yaml", "cluster-class.yaml"])
+@pytest.mark.parametrize("path", ["docker/compose.yaml", "cluster-class.yaml"])
 def test_variables_are_settings_of_dask(path: str) -> None:
     """Dask ignores a variable that it does not know; each of ours sets something that has a default, and is text."""
     found = dict(find_environment(yaml.safe_load((CONFIGS / path).read_text())))
-    assert {
-        f"DASK_DISTRIBUTED__SCHEDULER__{key}" for key in ("ALLOWED_FAILURES", "WORKER_SATURATION", "WORKER_TTL")
-    } <= set(found)
+    assert found
     known = dask.config.merge(*dask.config.defaults)
     for name, value in found.items():
         assert isinstance(value, str), name
@@ -101,10 +100,37 @@ def test_variables_are_settings_of_dask(path: str) -> None:
             defaults = defaults[dask.config.canonical_name(key, defaults)]
 
 
-def test_variables_in_comments_are_settings_of_dask() -> None:
-    """What cluster-address.yaml says to export is the same three."""
-    names = re.findall(r"export (DASK_\w+)=", (CONFIGS / "cluster-address.yaml").read_text())
-    assert set(names) == {name for name, _ in find_environment(RESOURCE)}
+def test_variables_of_a_class_are_some_of_the_settings() -> None:
+    """A cluster whose image is not ours is told what a failure means."""
+    found = dict(find_environment(yaml.safe_load((CONFIGS / "cluster-class.yaml").read_text())))
+    settings = dask.config.merge(dask.config.collect_env(found))
+    ours = yaml.safe_load((CONFIGS / "dask.yaml").read_text())
+    scheduler = {key.replace("_", "-"): value for key, value in settings["distributed"]["scheduler"].items()}
+    assert scheduler == ours["distributed"]["scheduler"]
+
+
+def test_settings_of_dask_are_those_that_a_run_sets() -> None:
+    """Who starts scheduler and workers by hand gets what dicomflow gives its own."""
+    mine = dask.config.merge(yaml.safe_load((CONFIGS / "dask.yaml").read_text()))
+    with dask.config.set(scheduler_settings(load_config(None, {}).compute)):
+        ours = {key: dask.config.get(key) for key in scheduler_settings(load_config(None, {}).compute)}
+    assert {key: dask.config.get(key, config=mine) for key in ours} == ours
+    assert sum(1 for _ in leaves(mine)) == len(ours)
+
+
+def leaves(data: Any) -> Iterator[object]:
+    """All values of a structure."""
+    if isinstance(data, dict):
+        for part in data.values():
+            yield from leaves(part)
+    else:
+        yield data
+
+
+def test_the_image_brings_the_settings() -> None:
+    """Dask reads /etc/dask."""
+    assert "COPY configs/dask.yaml /etc/dask/" in DOCKERFILE
+    assert "!configs/dask.yaml" in (CONFIGS / "docker" / "Dockerfile.dockerignore").read_text().split()
 
 
 # ---- Docker ----

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 import dask
 
 from dicomflow.clusterconfig import AdaptConfig, ClusterConfig, JobsConfig
-from dicomflow.compute.scheduler import SAMPLING
+from dicomflow.compute.scheduler import ALLOCATION, SAMPLING
 from dicomflow.compute.security import as_dask_config, security_of_cluster, shared_with_workers, web_server
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, ConfigError, first_line
@@ -54,7 +54,7 @@ class Started(Protocol):
 
 
 def scheduler_settings(config: ComputeConfig) -> dict[str, Any]:
-    """Dask's own settings for schedulers that a run starts; some are read from its configuration only.
+    """Dask's own settings for schedulers and workers that a run starts (``configs/dask.yaml`` has them for others).
 
     With a saturation of 1 a worker holds just the tasks that run on it: if it dies, no other is blamed.
     """
@@ -64,6 +64,7 @@ def scheduler_settings(config: ComputeConfig) -> dict[str, Any]:
         "distributed.scheduler.worker-ttl": f"{config.worker_ttl:g} s",
         "distributed.adaptive.target-duration": ADAPT_SECONDS,
         **SAMPLING,
+        **ALLOCATION,
     }
 
 

@@ -11,12 +11,23 @@ from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.config import ComputeConfig
 
 SAMPLING = {
-    "distributed.worker.profile.interval": "100 ms",
+    "distributed.worker.memory.monitor-interval": "500 ms",
+    "distributed.worker.profile.interval": "200 ms",
     "distributed.worker.profile.cycle": "5000 ms",
     "distributed.admin.tick.interval": "200 ms",
     "distributed.admin.system-monitor.interval": "2 s",
 }
-"""How often Dask looks at itself: a tenth of its default.  Takes the scheduler's share of a run from 7 to 4 % (docs/notes.md)."""
+"""How often Dask looks at itself: a tenth of its default (docs/notes.md, 12)."""
+
+ALLOCATION = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 28,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
+}
+"""When the malloc of glibc gives memory of a worker back to the system, in bytes.
+
+Dask trims from 64 KB on, and whoever sets one of the two has glibc fix the other one at 128 KB (mallopt(3)): each larger block is
+mapped, cleared by the system and given back, each time.
+"""
 
 NO_CLUSTER = ClusterConfig()
 """The section ``cluster:`` where it says nothing."""

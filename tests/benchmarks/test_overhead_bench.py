@@ -20,12 +20,12 @@ from rich.console import Console
 import dicomflow
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.compute import Handlers
-from dicomflow.compute.scheduler import SAMPLING
 from dicomflow.log import configure_logging
 from dicomflow.pipeline import reading
 from tests.cluster.daemons import Daemons
 
 ROUNDS = 5
+SETTINGS = Path(__file__).parents[2] / "configs" / "dask.yaml"
 
 
 class PlainLoop:
@@ -95,7 +95,8 @@ def cpu_of_daemons(daemons: Daemons) -> float:
 def test_overhead(benchmark: Any, many: Path, tmp_path: Path) -> None:
     """Round by round one after the other, so that both have the same neighbours; what is not the tasks is overhead.
 
-    Scheduler and worker have the settings of those that a run starts.  They are there before: that starting them takes a second or two is no matter of files.
+    Scheduler and worker have the settings of ``configs/dask.yaml``, as those that a run starts.  They are there before: that
+    starting them takes a second or two is no matter of files.
     """
     spare_pandas()
     found: list[tuple[float, float]] = []
@@ -106,7 +107,6 @@ def test_overhead(benchmark: Any, many: Path, tmp_path: Path) -> None:
         plain = run_plain(many.absolute(), WORK / "plain")
         found.append((run_watched(many.absolute(), WORK / "watched", daemons) - plain, PlainLoop.seconds))
 
-    settings = {key.removeprefix("distributed."): value for key, value in SAMPLING.items()}
-    with Daemons(tmp_path, workers=1, settings=settings) as daemons:
+    with patch.dict(os.environ, DASK_CONFIG=str(SETTINGS)), Daemons(tmp_path, workers=1) as daemons:
         benchmark.pedantic(both, args=(daemons,), rounds=ROUNDS, warmup_rounds=1)
     benchmark.extra_info["overhead_share"] = statistics.median(extra / tasks for extra, tasks in found[1:])

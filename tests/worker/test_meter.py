@@ -96,7 +96,7 @@ def test_scanning_is_measured_by_sample() -> None:
 
 def test_notes_add_up_to_the_result(scan: Scan, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever happens to the files: retries, failures found late, batches; and each note is of some new files."""
-    monkeypatch.setattr(task, "NOTE_FILES", 4)
+    monkeypatch.setattr(task, "NOTE_SECONDS", 0.0)
     monkeypatch.setattr(meter, "SAMPLE", 3)
     odd = make_file("1.2").replace(encode(0x00080018, "UI", b"1.2"), encode(0x00080018, "US", b"\x01\x00\x02\x00"))
     paths = [put(f"f{n}", odd if n % 5 == 4 else make_file(f"1.{n}")) for n in range(21)]
