@@ -19,7 +19,8 @@ MILLION ?= 1000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers check wheel bench instructions fuzz soak scale export-scale metrics-check notebooks browser screenshots clean
+.PHONY: help demo test coverage lint types layers check wheel bench instructions fuzz soak scale metrics-check export-scale planning million \
+    notebooks browser screenshots clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -27,8 +28,11 @@ help: ## this list
 demo: $(VENV)/.installed ## synthetic studies -> dataset -> a first query
 	$(BIN)/dicomflow demo dicomflow-demo
 
-test: $(VENV)/.test ## all tests, with branch coverage (PYTHON=python3.13 for another Python)
-	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST)
+test: $(VENV)/.test ## all tests (PYTHON=python3.13 for another Python)
+	$(BIN)/python -m pytest -q -n auto $(PYTEST)
+
+coverage: ## the same, with branch coverage: half as long again
+	$(MAKE) test PYTEST="--cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST)"
 
 lint: $(VENV)/.lint ## ruff: style, and formatting
 	$(BIN)/ruff check .
@@ -65,6 +69,7 @@ scale: $(VENV)/.test ## ten million rows: deduplicate, compact, verify in bounde
 
 metrics-check: $(VENV)/.test ## a real Prometheus scrapes a real run on a Dask cluster and answers each query of configs/ (needs: apt-get install prometheus)
 	$(BIN)/python -m tests.monitoring.check
+
 export-scale: $(VENV)/.test ## export a million rows: CPU beside DuckDB's COPY, memory (ROWS=1000000 if given; some minutes)
 	$(BIN)/python -m tests.benchmarks.export_scale $(if $(filter command line,$(origin ROWS)),--rows $(ROWS))
 
