@@ -8,7 +8,7 @@ they are missing, and for headers that the walk does not support, pydicom reads 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
 import numpy as np
@@ -54,6 +54,7 @@ _MAX_LIST_BYTES = 16 * _MAX_VALUE_BYTES  # of a value of each item, packed (``in
 _PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
 _PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
 _FIRST_INFLATE = 1 << 18
+_NONE_REPEATED: Set[int] = frozenset()
 
 
 class HeaderReader:
@@ -101,7 +102,11 @@ class HeaderReader:
         self._inflate_code: Code | None = None
         self._deadline: float | None = None
         self._borrowed_key = False
-        self._repeated_lists: set[int] = set()
+        self._repeated_lists: Set[int] = _NONE_REPEATED
+        self._beside_lists = np.array(
+            [leaf.number for leaves in self.tables.column_lists.values() for leaf in leaves if not leaf.is_list],
+            np.int32,
+        )
         self.buffer = bytearray()
         self.grow(prefix_bytes)
 
@@ -224,7 +229,9 @@ class HeaderReader:
         """Add the row if it has a key, and remember whether the key is a borrowed one."""
         key = self.batch.add_row()
         if self.tables.column_lists:
-            self._add_lists()
+            self._repeated_lists = _NONE_REPEATED
+            if self.scanner.has_any(self._beside_lists):
+                self._add_lists()
         if key == 1:
             return True
         if key == 2:
@@ -237,24 +244,25 @@ class HeaderReader:
 
     def _add_lists(self) -> None:
         """Give the row added last its values of each item."""
-        self._repeated_lists = set()
+        repeated: set[int] = set()
         for column, leaves in self.tables.column_lists.items():
             for leaf in leaves:
-                if self._add_list(column, leaf):
+                if self._add_list(column, leaf, repeated):
                     break
+        self._repeated_lists = repeated
         self.has_remarks = self.has_remarks or bool(self._repeated_lists)
 
-    def _add_list(self, column: int, leaf: Leaf) -> bool:
+    def _add_list(self, column: int, leaf: Leaf, repeated_lists: set[int]) -> bool:
         """Take the value of one path; False where it has none."""
         if not leaf.is_list:
             if self.hits.twice[leaf.number]:
-                self._repeated_lists.add(column)
+                repeated_lists.add(column)
             if (value := self._hit_value(leaf.number)) is None:
                 return False
         else:
             packed, repeated = self.scanner.take_list(leaf.number, _MAX_LIST_BYTES)
             if repeated:
-                self._repeated_lists.add(column)
+                repeated_lists.add(column)
             if packed is None:
                 return False
             value = RawValue(packed, PACKED) if packed else None

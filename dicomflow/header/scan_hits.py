@@ -315,6 +315,17 @@ class HitNotes:
                 self.list_items[self.inner_list[place]] = items
         return 0
 
+    def has_any(self, leaves: cython.int[::1]) -> cython.bint:
+        """Whether any list leaf has a value, or had one that was replaced, or any of these other leaves."""
+        place: cython.Py_ssize_t
+        for place in range(self.list_items.shape[0]):
+            if self.list_items[place] > 0 or self.list_twice[place]:
+                return True
+        for place in range(leaves.shape[0]):
+            if self.hit_length[leaves[place]] > 0 or self.hit_twice[leaves[place]]:
+                return True
+        return False
+
     def take_list(self, number: cython.int, max_bytes: cython.longlong):
         """The values of a list leaf, packed as ``header.items`` reads them, and whether a value was replaced by another.
 
