@@ -8,7 +8,8 @@ they are missing, and for headers that the walk does not support, pydicom reads 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 import numpy as np
@@ -54,7 +55,7 @@ _MAX_LIST_BYTES = 16 * _MAX_VALUE_BYTES  # of a value of each item, packed (``in
 _PYDICOM_BYTES = 1 << 20  # of a broken header, what pydicom gets to see
 _PYDICOM_READS = 20_000 if COMPILED else 2_000_000  # and how often it may read: it knows no limits of its own
 _FIRST_INFLATE = 1 << 18
-_NONE_REPEATED: Set[int] = frozenset()
+_NONE_REPEATED: AbstractSet[int] = frozenset()
 
 
 class HeaderReader:
@@ -102,7 +103,7 @@ class HeaderReader:
         self._inflate_code: Code | None = None
         self._deadline: float | None = None
         self._borrowed_key = False
-        self._repeated_lists: Set[int] = _NONE_REPEATED
+        self._repeated_lists: AbstractSet[int] = _NONE_REPEATED
         self._beside_lists = np.array(
             [leaf.number for leaves in self.tables.column_lists.values() for leaf in leaves if not leaf.is_list],
             np.int32,
