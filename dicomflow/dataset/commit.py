@@ -89,6 +89,8 @@ def publish(layout: Layout, snapshot: Snapshot, run_record: Mapping[str, Any], l
     try:
         for table in TABLES:
             _check_assembled(layout, table, set(snapshot.tables.get(table, {})))
+        if layout.next.is_dir():
+            sync_folder(layout.next)
         sync_folder(layout.private)
         lock.check()
         write_json(layout.commit_record, record, exclusive=True)
@@ -107,7 +109,6 @@ def _check_assembled(layout: Layout, table: str, names: set[str]) -> None:
     if folder.is_dir():
         for found, _, _ in os.walk(folder, topdown=False):
             sync_folder(Path(found))
-        sync_folder(layout.next)
     else:
         folder = layout.table(table)
     if _names(folder) != names:
