@@ -56,8 +56,12 @@ def leftovers(dest: Path, *, stopped: bool = False) -> list[Path]:
     private = dest / "_dicomflow"
     kept = {private / "dataset.json", private / "runs", *(private / "runs").glob("*.json")}
     if stopped:
-        kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fi]*")}
-        kept |= {*(private / "staging").glob("*/*.parquet"), *(private / "staging").glob("*/.*.tmp")}
+        kept |= {private / "staging", private / "staging" / "job.json", *(private / "staging").glob("[fir]*")}
+        kept |= {
+            *(private / "staging").glob("*/*.parquet"),
+            *(private / "staging").glob("records/*.arrow"),
+            *(private / "staging").glob("*/.*.tmp"),
+        }
     tables = {part for name in TABLES for part in (dest / name).glob("*.parquet")}
     folders = {dest / name for name in TABLES}
     return [path for path in dest.rglob("*") if path not in kept | tables | folders | {private}]

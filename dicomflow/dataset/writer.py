@@ -89,7 +89,8 @@ def _write(rows: pa.Table, schema: pa.Schema, path: Path, config: DatasetConfig)
             bloom_filter_options=_bloom_filter(rows, config),
         ) as writer,
     ):
-        writer.write_table(rows.cast(stored) if rows.schema != stored else rows, config.row_group_rows)
+        if rows.num_rows:  # an empty row group costs as much as a full one
+            writer.write_table(rows.cast(stored) if rows.schema != stored else rows, config.row_group_rows)
         writer.add_key_value_metadata(_key_values(schema))
 
 
