@@ -63,8 +63,18 @@ class Changes:
     kept: npt.NDArray[np.int64]
 
 
-def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mode, now: int) -> Changes:
+def compare(
+    listed: pa.Table,
+    known: pa.Table,
+    sources: Sequence[str],
+    mode: Mode,
+    now: int,
+    unlisted: Sequence[str] | None = None,
+) -> Changes:
     """Say what becomes of each listed file and each known one.
+
+    What becomes of a file depends on it alone, and on ``unlisted``: files may be compared in any number of groups, as long as
+    each is in the same one on both sides.
 
     Args:
         listed: ``SOURCE_FILE_SCHEMA``, and ``first_seen`` if it is known; each (uri, member) once.
@@ -72,7 +82,10 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
         sources: absolute paths that were listed: what is not below them is left alone.
         mode: what is read again.
         now: when listing began, in microseconds since the epoch.
+        unlisted: paths that could not be listed, where ``listed`` is one group of several; else they are found there.
     """
+    if unlisted is None:
+        unlisted = find_unlisted(listed)
     places = pc.index_in(place_of(listed), value_set=place_of(known))
     is_known = places.is_valid().to_numpy(zero_copy_only=False)
     at = places.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -85,7 +98,7 @@ def compare(listed: pa.Table, known: pa.Table, sources: Sequence[str], mode: Mod
         )
     unseen = np.ones(known.num_rows, bool)
     unseen[at[is_known]] = False
-    gone = unseen & below(known["uri"], sources) & ~_below_unlisted(known["uri"], listed)
+    gone = unseen & below(known["uri"], sources) & ~below(known["uri"], unlisted)
     removed = gone & _true(pc.and_(pc.not_equal(known["status"], str(Status.REMOVED)), known["size"].is_valid()))
     if mode is Mode.RETRY:
         same |= ~(is_known & ~is_settled & _ended(known, at, Status.FAILED))
@@ -189,10 +202,12 @@ def below(uris: pa.ChunkedArray, sources: Sequence[str]) -> Mask:
     return found
 
 
-def _below_unlisted(uris: pa.ChunkedArray, listed: pa.Table) -> Mask:
-    """Files in folders that could not be listed: nobody knows whether they are still there."""
+def find_unlisted(listed: pa.Table) -> list[str]:
+    """Paths of folders that could not be listed: nobody knows whether the files in them are still there."""
+    if listed["status"].null_count == listed.num_rows:
+        return []
     failed = listed.filter(pc.equal(listed["status"], str(Status.FAILED)))["uri"].to_pylist()
-    return below(uris, [path_from_uri(uri) for uri in failed])
+    return [path_from_uri(uri) for uri in failed]
 
 
 def _keys(known: pa.Table, mask: Mask) -> pa.Table:

@@ -18,6 +18,7 @@ from dicomflow.dataset.snapshot import PartInfo
 from dicomflow.errors import DatasetError, describe
 
 _CHUNK = 1 << 20
+_ROWS_AT_ONCE = 1 << 16
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
@@ -33,6 +34,21 @@ def read_part(path: Path, columns: Sequence[str] | None = None, **options: Any) 
     """
     with explained(path), pq.ParquetFile(path, **options) as file:
         return file.read(columns=None if columns is None else list(columns))
+
+
+def iter_part(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The rows of one part, some after the other, as its own schema says.
+
+    Args:
+        path: of the part.
+        columns: names; all by default.
+
+    Raises:
+        DatasetError: it cannot be read, or is damaged.
+    """
+    with explained(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=None if columns is None else list(columns)):
+            yield pa.Table.from_batches([batch])
 
 
 def read_schema(path: Path) -> pa.Schema:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from dicomflow.dataset.order import sort_keys, sort_rows
 from dicomflow.dataset.parts import count_rows, explained, read_part, read_schema
 from dicomflow.dataset.records import read_records
 from dicomflow.dataset.rewrite import Rewriter
-from dicomflow.dataset.spill import Buckets
+from dicomflow.dataset.spill import Buckets, Integers, hash_texts
 from dicomflow.dataset.staging import Schemas
 from dicomflow.dataset.touched import Touched
 from dicomflow.errors import DatasetError
@@ -123,7 +124,9 @@ class _Maker:
     def _collect(self, parts: Sequence[Path], keys: Mapping[str, pa.Array] | None) -> dict[str, Buckets]:
         share = {"series": 4, "studies": 16, "patients": 16}
         buckets = {
-            table: Buckets(f"key:{KEYS[table]}", self._layout.spill / table, self._memory // share[table])
+            table: Buckets(
+                partial(_hash_key, name=f"key:{KEYS[table]}"), self._layout.spill / table, self._memory // share[table]
+            )
             for table in ROLLUPS
         }
         for records in self._measure(parts, keys):
@@ -179,6 +182,10 @@ class _Maker:
                 yield part
             else:
                 self._rewriter.write_part(read_part(part).filter(pc.invert(is_touched)), table)
+
+
+def _hash_key(records: pa.Table, name: str) -> Integers:
+    return hash_texts(records[name])
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
