@@ -42,11 +42,13 @@ class Bucket:
 
     Attributes:
         known: their rows of the ledger.
-        changes: what listing says of them; of ``kept`` and of the order of ``to_read`` nothing can be said here.
+        changes: what listing says of them.
+        left: files of ``to_read`` that are not staged.
     """
 
     known: pa.Table
     changes: Changes
+    left: int
 
 
 class Comparison:
@@ -105,8 +107,9 @@ class Comparison:
         self.staged_kept = np.zeros(self._staged_rows, bool)
         for listed, known, staged in self._draw():
             changes = compare(listed, known, sources, mode, now, self._unlisted)
-            self._to_read.add(self._take_up(changes.to_read, staged, now))
-            yield Bucket(known=known, changes=changes)
+            to_read = self._take_up(changes.to_read, staged, now)
+            self._to_read.add(to_read)
+            yield Bucket(known=known, changes=changes, left=to_read.num_rows)
 
     def _draw(self) -> Iterator[list[pa.Table]]:
         """Rows of the same files on all three sides."""
@@ -135,7 +138,9 @@ class Comparison:
     def to_read(self) -> Iterator[pa.Table]:
         """Files that are left to be read, in the order in which they were listed: ``SOURCE_FILE_SCHEMA`` and ``first_seen``."""
         for rows in self._to_read:
-            yield rows.sort_by(_AT).drop_columns(_AT)
+            places = rows[_AT].to_numpy()
+            ordered = rows if (places[1:] > places[:-1]).all() else rows.sort_by(_AT)
+            yield ordered.drop_columns(_AT)
 
     def _divide_listing(self, rows: pa.Table) -> Integers:
         """Neighbours of the listing together."""

@@ -12,7 +12,7 @@ with another one.  Of a duplicate no row is kept; should it win later, or the wi
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from dicomflow.dataset.changes import place_of
 from dicomflow.dataset.parts import count_rows, read_part
+from dicomflow.dataset.rows import Rows, group_rows
 from dicomflow.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -46,6 +47,23 @@ EDITS_SCHEMA = pa.schema(
         pa.field("place", pa.string()),  # where its row belongs now: instances, conflicts, null for nowhere
     ]
 )
+
+UNREAD_SCHEMA = pa.schema(
+    [
+        pa.field("uri", pa.string()),
+        pa.field("member", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime", pa.timestamp("us")),
+        pa.field("etag", pa.string()),
+        pa.field("first_seen", pa.timestamp("us")),
+    ]
+)
+
+MOVES_SCHEMA = pa.schema([EDITS_SCHEMA.field(name) for name in ("uri", "member", "place")])
+
+_AFFECTED_SCHEMA = pa.schema([EDITS_SCHEMA.field("part"), *MOVES_SCHEMA])
+
+_BATCH_ROWS = 1 << 16
 
 _CLAIMS = """
 create temp table gone as
@@ -135,9 +153,9 @@ order by part, uri, member
 """
 
 _AFFECTED = """
-select "/part", count(*) from read_parquet(?, filename = '/part', hive_partitioning = false) p
-semi join moves m on p.source_uri = m.uri and coalesce(p.source_member, '') = coalesce(m.member, '')
-group by all order by all
+select "/part" as part, m.* from read_parquet(?, filename = '/part', hive_partitioning = false) p
+join moves m on p.source_uri = m.uri and coalesce(p.source_member, '') = coalesce(m.member, '')
+order by all
 """
 
 
@@ -147,15 +165,19 @@ class Verdicts:
 
     Attributes:
         edits: ``EDITS_SCHEMA``, by part; rows that stay as they are have none.
-        unread: SourceFiles (uri, member, size, mtime, etag, first_seen) whose row is needed and must be read first.
+        unread: ``UNREAD_SCHEMA``: SourceFiles whose row is needed and must be read first.
     """
 
-    edits: pa.Table
-    unread: pa.Table
+    edits: Rows
+    unread: Rows
+
+    def count_dropped(self) -> int:
+        """Edits that take back what the run staged."""
+        return sum(pc.sum(pc.and_(edits["new"], edits["status"].is_null())).as_py() for edits in self.edits.tables())
 
 
 def deduplicate(
-    new: Sequence[Path], old: Sequence[Path], replaced: pa.Table, removed: pa.Table, *, spill: Path, memory: int
+    new: Sequence[Path], old: Sequence[Path], replaced: Rows, removed: Rows, *, spill: Path, memory: int
 ) -> Verdicts:
     """Find what becomes of each row of these ledger parts.
 
@@ -171,39 +193,54 @@ def deduplicate(
         DatasetError: a part cannot be read, or the disk is full.
     """
     if not (replaced.num_rows or removed.num_rows) and (not new or (not old and not _may_repeat(new))):
-        return Verdicts(EDITS_SCHEMA.empty_table(), pa.table({"uri": pa.array([], pa.string())}))
+        return Verdicts(Rows(EDITS_SCHEMA), Rows(UNREAD_SCHEMA))
     with Engine(spill, memory) as engine:
         engine.view("new_rows", new or old, "" if new else " where false")
         engine.view("old_rows", old or new, "" if old else " where false")
-        engine.register("replaced", replaced)
-        engine.register("removed", removed)
+        engine.register_rows("replaced", replaced)
+        engine.register_rows("removed", removed)
         for script in (_CLAIMS, _SUSPECTS, _VERDICTS):
             engine.run(script)
-        return Verdicts(engine.ask(_EDITS).cast(EDITS_SCHEMA), engine.ask(_UNREAD))
+        return Verdicts(
+            engine.ask_rows(_EDITS, Rows(EDITS_SCHEMA, spill, memory)),
+            engine.ask_rows(_UNREAD, Rows(UNREAD_SCHEMA, spill, memory)),
+        )
 
 
-def find_affected(parts: Sequence[Path], moves: pa.Table, *, spill: Path, memory: int) -> dict[Path, int]:
-    """Which parts of ``instances`` or ``conflicts`` hold rows of these files (uri, member), and how many."""
+def find_affected(parts: Sequence[Path], moves: Rows, *, spill: Path, memory: int) -> Iterator[tuple[Path, pa.Table]]:
+    """Which parts of ``instances`` or ``conflicts`` hold rows of these files, and of which.
+
+    Args:
+        parts: of one table.
+        moves: ``MOVES_SCHEMA``; each (uri, member) once.
+        spill: as for ``deduplicate``, like the error.
+        memory: as for ``deduplicate``.
+
+    Yields:
+        A part, and the rows of ``moves`` that it holds.
+    """
     if not parts or not moves.num_rows:
-        return {}
+        return
     if moves.num_rows <= FEW_MOVES:
-        return _find_in_memory(parts, moves)
+        yield from _find_in_memory(parts, moves.whole())
+        return
+    found = Rows(_AFFECTED_SCHEMA, spill, memory)
     with Engine(spill, memory) as engine:
-        engine.register("moves", moves.select(["uri", "member"]))
-        found = engine.ask(_AFFECTED, [_escape(parts)])
-    return {Path(path): count for path, count in zip(*(column.to_pylist() for column in found.columns), strict=True)}
+        engine.register_rows("moves", moves)
+        engine.ask_rows(_AFFECTED, found, [_escape(parts)])
+    for path, rows in group_rows(found.tables(), "part"):
+        yield Path(path), rows.drop_columns("part")
 
 
-def _find_in_memory(parts: Sequence[Path], moves: pa.Table) -> dict[Path, int]:
+def _find_in_memory(parts: Sequence[Path], moves: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
     """The same, one part after the other: spares DuckDB's start where few files are looked for."""
     wanted = place_of(moves)
     wanted = wanted.combine_chunks() if isinstance(wanted, pa.ChunkedArray) else wanted
-    found = {}
     for part in parts:
         rows = read_part(part, ["source_uri", "source_member"]).rename_columns(["uri", "member"])
-        if count := pc.sum(pc.is_in(place_of(rows), value_set=wanted)).as_py():
-            found[part] = count
-    return found
+        at = pc.index_in(place_of(rows), value_set=wanted).drop_null()
+        if len(at):
+            yield part, moves.take(at)
 
 
 class Engine:
@@ -230,14 +267,21 @@ class Engine:
 
     def view(self, name: str, parts: Sequence[Path], condition: str) -> None:
         """Name ledger parts, whose names may hold what DuckDB takes for patterns."""
-        paths = ", ".join("'" + path.replace("'", "''") + "'" for path in _escape(parts))
         self.run(
-            f"create temp view {name} as from read_parquet([{paths}], filename = 'part', hive_partitioning = false){condition}"
+            f"create temp view {name} as from read_parquet([{_quote(parts)}], filename = 'part', hive_partitioning = false)"
+            + condition
         )
 
     def register(self, name: str, rows: pa.Table) -> None:
         """Name a table in memory."""
         self._connection.register(name, rows)
+
+    def register_rows(self, name: str, rows: Rows) -> None:
+        """Name rows, wherever they are."""
+        if parts := rows.parts():
+            self.run(f"create temp view {name} as from read_parquet([{_quote(parts)}], hive_partitioning = false)")
+        else:
+            self.register(name, rows.whole())
 
     def run(self, script: str) -> None:
         """Run statements."""
@@ -254,6 +298,17 @@ class Engine:
             raise self._fault(error) from None
         return answer
 
+    def ask_rows(self, query: str, rows: Rows, arguments: list[object] | None = None) -> Rows:
+        """Add the answer to a query, as it comes."""
+        try:
+            relation = self._connection.sql(query, params=arguments or [])
+            make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
+            for batch in make(_BATCH_ROWS):
+                rows.add(pa.Table.from_batches([batch]))
+        except self._error as error:
+            raise self._fault(error) from None
+        return rows
+
     def _fault(self, error: Exception) -> DatasetError:
         kind = type(error).__name__  # the text may quote a value
         detail = f": {str(error).splitlines()[0]}" if kind in ("IOException", "OutOfMemoryException") else ""
@@ -262,6 +317,10 @@ class Engine:
 
 def _escape(parts: Iterable[Path]) -> list[str]:
     return [glob.escape(str(part)) for part in parts]
+
+
+def _quote(parts: Iterable[Path]) -> str:
+    return ", ".join("'" + path.replace("'", "''") + "'" for path in _escape(parts))
 
 
 def _may_repeat(ledger_parts: Sequence[Path]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mode, below, count_below, is_below, place_of
+from dicomflow.dataset.changes import Changes, Mode, below, count_below, is_below, place_of
+from dicomflow.dataset.comparison import KNOWN_SCHEMA
 from dicomflow.dataset.layout import Layout
-from dicomflow.dataset.parts import read_part
+from dicomflow.dataset.parts import iter_part, read_part
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, Status
-from dicomflow.schema.arrow import files_schema
 from dicomflow.uri import uri_from_path
 
 Outcomes = dict[tuple[str, str | None], int]
@@ -35,11 +35,15 @@ _HAS_ROW = (str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT))
 
 
 def read_known(ledger_parts: Sequence[Path]) -> pa.Table:
-    """The columns of the ledger that a run compares with."""
-    schema = pa.schema([files_schema().field(name) for name in KNOWN_COLUMNS])
-    return pa.concat_tables(
-        [schema.empty_table(), *(read_part(part, KNOWN_COLUMNS).cast(schema) for part in ledger_parts)]
-    ).replace_schema_metadata(None)
+    """The columns of the ledger that a run compares with, of all rows."""
+    return pa.concat_tables([KNOWN_SCHEMA.empty_table(), *iter_known(ledger_parts)])
+
+
+def iter_known(ledger_parts: Sequence[Path]) -> Iterator[pa.Table]:
+    """The same, some rows after the others: ``KNOWN_SCHEMA``."""
+    for part in ledger_parts:
+        for rows in iter_part(part, KNOWN_SCHEMA.names):
+            yield rows.cast(KNOWN_SCHEMA)
 
 
 def count_outcomes(ledger_parts: Sequence[Path], sources: Sequence[str] | None = None) -> Outcomes:
@@ -134,35 +138,74 @@ def _say_partitions(names: Sequence[str]) -> str:
 
 
 def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> None:
-    """A mount that went away leaves an empty folder; that is no reason to drop what was read from it.
+    """See ``SourceCheck``: of all files at once.
 
     Raises:
         DatasetError: a SOURCE has no file at all, and had some.
     """
-    present = known.filter(pc.not_equal(known["status"], str(Status.REMOVED)))["uri"]
-    for source in sources:
-        if any(source != other and _is_same_tree(source, other) for other in sources):
-            continue  # a folder with two names is listed under one of them
-        if not count_below(listed["uri"], source) and (before := count_below(present, source)):
-            raise DatasetError(
-                f"{uri_from_path(source)}: nothing is there, but the dataset knows {before:,} files of it; is it not mounted?  "
-                "To start afresh, extract into a new folder"
-            )
+    check = SourceCheck(sources)
+    check.add(listed)
+    check.finish([known])
+
+
+class SourceCheck:
+    """A mount that went away leaves an empty folder; that is no reason to drop what was read from it.
+
+    Args:
+        sources: absolute paths that are listed.
+    """
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        # a folder with two names is listed under one of them
+        self._empty = [
+            source
+            for source in sources
+            if not any(source != other and _is_same_tree(source, other) for other in sources)
+        ]
+
+    def add(self, listed: pa.Table) -> None:
+        """Some of the listing."""
+        self._empty = [source for source in self._empty if not count_below(listed["uri"], source)]
+
+    def finish(self, known: Iterable[pa.Table]) -> None:
+        """All is listed.
+
+        Args:
+            known: the ledger, some rows after the others; drawn only where it is needed.
+
+        Raises:
+            DatasetError: a SOURCE has no file at all, and had some.
+        """
+        before = dict.fromkeys(self._empty, 0)
+        for rows in known if before else ():
+            present = rows.filter(pc.not_equal(rows["status"], str(Status.REMOVED)))["uri"]
+            for source in before:
+                before[source] += count_below(present, source)
+        for source, count in before.items():
+            if count:
+                raise DatasetError(
+                    f"{uri_from_path(source)}: nothing is there, but the dataset knows {count:,} files of it; is it not "
+                    "mounted?  To start afresh, extract into a new folder"
+                )
 
 
 def _is_same_tree(source: str, other: str) -> bool:
     return is_below(os.path.realpath(source), os.path.realpath(other))
 
 
-def check_replaced(known: pa.Table, changes: Changes, dest: Path) -> None:
+def count_staying(known: pa.Table, changes: Changes) -> int:
+    """Files that have a row and are neither read again nor gone."""
+    with_row = known.filter(pc.is_in(known["status"], value_set=pa.array(_HAS_ROW)))
+    going = pa.concat_arrays([_flat(place_of(changes.replaced)), _flat(place_of(changes.removed))])
+    return int(np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False)))
+
+
+def check_replaced(staying: int, dest: Path) -> None:
     """Where every row is written anew, because columns change or parts are damaged, none may stay.
 
     Raises:
         DatasetError: files that have a row were not listed by this run.
     """
-    with_row = known.filter(pc.is_in(known["status"], value_set=pa.array(_HAS_ROW)))
-    going = pa.concat_arrays([_flat(place_of(changes.replaced)), _flat(place_of(changes.removed))])
-    staying = np.count_nonzero(~pc.is_in(place_of(with_row), value_set=going).to_numpy(zero_copy_only=False))
     if staying:
         raise DatasetError(
             f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot be written anew; "

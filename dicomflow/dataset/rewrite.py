@@ -6,21 +6,20 @@ touched.  Knows no headers and no keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.dataset.changes import place_of
 from dicomflow.dataset.commit import assemble
-from dicomflow.dataset.deduplicate import find_affected
+from dicomflow.dataset.deduplicate import MOVES_SCHEMA, find_affected
 from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
 from dicomflow.dataset.partition import PartitionBuffer, Partitioning, check_count
 from dicomflow.dataset.parts import count_rows, describe_part, read_part
+from dicomflow.dataset.rows import Rows, group_rows
 from dicomflow.dataset.snapshot import Tables
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.dataset.touched import Touched
@@ -43,8 +42,8 @@ class Plan:
 
     old: dict[str, list[Path]]
     ledgers: list[Path]
-    settled: pa.Table
-    edits: pa.Table
+    settled: Rows
+    edits: Rows
     removed_at: int
     renew: bool = False
 
@@ -85,22 +84,22 @@ class Rewriter:
     # ---- the ledger ----
 
     def _apply_to_ledger(self, plan: Plan) -> None:
-        edits = _group(plan.edits, "part")
-        old, new = ([part for part in parts if str(part) not in edits] for parts in (plan.old["files"], plan.ledgers))
-        is_same = not edits and not plan.ledgers and not plan.settled.num_rows and plan.old["files"]
+        is_same = not (plan.edits.num_rows or plan.ledgers or plan.settled.num_rows) and plan.old["files"]
         if is_same and not plan.renew:
             return
-        for path, found in edits.items():
+        edited = set()
+        for path, found in group_rows(plan.edits.tables(), "part"):
+            edited.add(path)
             rows = read_part(Path(path)).cast(self._schemas.files)
             self.write(edit_ledger(rows, found, plan.removed_at), "files")
-        self.write(plan.settled, "files")
-        self.finish("files", [*old, *new])
+        for rows in plan.settled.tables():
+            self.write(rows, "files")
+        self.finish("files", [part for part in (*plan.old["files"], *plan.ledgers) if str(part) not in edited])
 
     # ---- instances and conflicts ----
 
     def _apply_to_rows(self, plan: Plan) -> None:
-        moves = plan.edits.filter(plan.edits["has_row"])
-        is_new = moves["new"]
+        old_moves, new_moves = self._split_moves(plan.edits)
         staged = Staging(self._layout, self._schemas).instances(plan.ledgers)
         if plan.old["instances"] and not plan.renew:  # else all is new
             self.touched.add_parts(staged)
@@ -110,22 +109,32 @@ class Rewriter:
         }
         changed = {table for table in kept if plan.renew or not kept[table]}
         for table, parts, found in (
-            ("instances", kept["instances"], moves.filter(pc.invert(is_new))),
-            ("conflicts", kept["conflicts"], moves.filter(pc.invert(is_new))),
-            ("instances", staged, moves.filter(is_new)),
+            ("instances", kept["instances"], old_moves),
+            ("conflicts", kept["conflicts"], old_moves),
+            ("instances", staged, new_moves),
         ):
-            spill, memory = self._layout.spill, self._schemas.config.memory_bytes
-            for part, count in find_affected(parts, found, spill=spill, memory=memory).items():
+            memory = self._schemas.config.memory_bytes
+            for part, moves in find_affected([*parts], found, spill=self._layout.spill, memory=memory):
                 parts.remove(part)
-                changed |= {table, *self._move_rows(part, table, found, count)}
+                changed |= {table, *self._move_rows(part, table, moves)}
         kept["instances"] += staged
         for table, parts in kept.items():
             if table in changed or (table == "instances" and staged):
                 self.finish(table, parts)
 
-    def _move_rows(self, part: Path, table: str, moves: pa.Table, count: int) -> set[str]:
+    def _split_moves(self, edits: Rows) -> tuple[Rows, Rows]:
+        """Files whose row moves or goes: of those that are published, and of those that are staged."""
+        spill, memory = self._layout.spill, self._schemas.config.memory_bytes
+        old, new = Rows(MOVES_SCHEMA, spill, memory), Rows(MOVES_SCHEMA, spill, memory)
+        for rows in edits.tables():
+            moves = rows.filter(rows["has_row"])
+            old.add(moves.filter(pc.invert(moves["new"])))
+            new.add(moves.filter(moves["new"]))
+        return old, new
+
+    def _move_rows(self, part: Path, table: str, moves: pa.Table) -> set[str]:
         """Write a part again without the rows that go, and those that belong elsewhere there; the tables that got some."""
-        if count_rows([part]) == count and moves["place"].null_count == moves.num_rows:
+        if count_rows([part]) == moves.num_rows and moves["place"].null_count == moves.num_rows:
             self.touched.add_parts([part])
             return set()
         rows = self._read_rows(part)
@@ -195,17 +204,6 @@ def edit_ledger(rows: pa.Table, edits: pa.Table, removed_at: int) -> pa.Table:
         rows.schema.get_field_index("last_seen"), "last_seen", pc.if_else(is_removed, seen, rows["last_seen"])
     )
     return rows.filter(rows["status"].is_valid())
-
-
-def _group(edits: pa.Table, name: str) -> dict[str, pa.Table]:
-    """Edits by part; they come sorted by it."""
-    return dict(_runs(edits, edits[name].to_numpy(zero_copy_only=False)))
-
-
-def _runs(table: pa.Table, keys: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
-    bounds = [0, *(np.flatnonzero(keys[1:] != keys[:-1]) + 1).tolist(), len(keys)] if len(keys) else []
-    for start, stop in pairwise(bounds):
-        yield str(keys[start]), table.slice(start, stop - start)
 
 
 def _combine(values: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicomflow.dataset.parts import explained, iter_part
+from dicomflow.dataset.parts import iter_part
 from dicomflow.errors import DatasetError, describe
 
 SHARE = 32

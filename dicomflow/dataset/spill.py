@@ -1,7 +1,7 @@
 """Keep rows by bucket in bounded memory: on the disk, where they become too many.
 
-In: tables of rows, and which bucket each row belongs to.  Out: the same rows, all those of a bucket in one table.  Knows nothing of
-what they mean.
+In: tables of rows, and which bucket each row belongs to.  Out: the same rows, all those of a bucket in one table.  Knows nothing
+of what they mean.
 
 What is in memory goes to the disk as one Arrow file with a record batch for each bucket that has rows, so there are few files
 however many buckets there are; how many buckets are read at once is decided when all sizes are known.

@@ -1,7 +1,7 @@
 """What tasks have written and no run has published yet: task commit, and taking up where a killed run stopped.
 
-In: the staging folder, the files that are to be read now.  Out: the completed tasks' parts that still hold, and what is left
-to be read.  Knows no headers, no Dask.
+In: the staging folder, which of its rows still hold.  Out: the rows of the completed tasks, and the parts of those that hold.
+Knows no headers, no Dask.
 
 A task writes its ``instances`` parts first and its ledger part last, whole or not at all: the ledger part is the record that the
 task is done.  Names are those of one attempt, so that an attempt which was given up cannot spoil another.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.config import DatasetConfig
-from dicomflow.dataset.changes import KNOWN_COLUMNS, Mode, compare, place_of
+from dicomflow.dataset.changes import Mask, place_of
 from dicomflow.dataset.commit import discard
+from dicomflow.dataset.comparison import KNOWN_SCHEMA
 from dicomflow.dataset.layout import ROLLUPS, Layout, list_parts
 from dicomflow.dataset.parts import count_rows, read_part
 from dicomflow.dataset.snapshot import read_json
@@ -56,6 +57,7 @@ class Staging:
         self._schemas = schemas
         self.completed: list[Path] = []
         """Ledger parts of the tasks that count; what a worker that was given up adds later does not."""
+        self._read: list[tuple[Path, int]] = []
 
     def open(self, job: str) -> None:
         """Keep what an earlier run left for the same job; discard all else.
@@ -98,31 +100,38 @@ class Staging:
             if part not in kept:
                 part.unlink(missing_ok=True)
 
-    def adopt(self, to_read: pa.Table, now: int) -> pa.Table:
-        """Keep the staged rows that are still true; the files that are left to be read.
+    def read_rows(self) -> Iterator[pa.Table]:
+        """Ledger rows of the tasks that an earlier run completed, one task after the other: ``KNOWN_SCHEMA``.
 
-        Args:
-            to_read: SourceFiles, with ``first_seen``.
-            now: when they were listed, in microseconds since the epoch.
+        Drawn to its end, it leaves no other tasks in staging.
         """
         parts = self._parts_by_task()
-        read = ((ledger, _read_known(ledger, parts[ledger.stem])) for ledger in self.ledgers())
-        known = {ledger: found for ledger, found in read if found is not None}
-        self.keep_only(known)
-        if not known:
-            return to_read
-        rows = pa.concat_tables(known.values())
-        changes = compare(to_read, rows, [], Mode.INCREMENT, now)
-        kept, start, completed = np.sort(changes.kept), 0, []
-        for ledger, found in known.items():
-            first, last = np.searchsorted(kept, (start, start + found.num_rows))
-            if last - first == found.num_rows:
+        self._read = []
+        for ledger in self.ledgers():
+            found = _read_known(ledger, parts[ledger.stem])
+            if found is not None:
+                self._read.append((ledger, found.num_rows))
+                yield found
+        self.keep_only(ledger for ledger, _ in self._read)
+
+    def keep_rows(self, kept: Mask) -> None:
+        """Of the rows that ``read_rows`` gave, keep these; all others hold no longer.
+
+        Args:
+            kept: one for each row.
+
+        Raises:
+            DatasetError: the rest of a task cannot be written again.
+        """
+        parts, start, completed = self._parts_by_task(), 0, []
+        for ledger, rows in self._read:
+            own = np.flatnonzero(kept[start : start + rows])
+            if len(own) == rows:
                 completed.append(ledger)
-            elif (other := self._keep_rows(ledger, parts[ledger.stem], kept[first:last] - start)) is not None:
+            elif (other := self._keep_rows(ledger, parts[ledger.stem], own)) is not None:
                 completed.append(other)
-            start += found.num_rows
+            start += rows
         self.completed = sorted(completed)
-        return changes.to_read
 
     def _parts_by_task(self) -> defaultdict[str, list[Path]]:
         parts: defaultdict[str, list[Path]] = defaultdict(list)
@@ -160,7 +169,7 @@ class Staging:
 def _read_known(ledger: Path, parts: list[Path]) -> pa.Table | None:
     """The ledger of a task; None if it or a part that belongs to it did not survive the crash."""
     try:
-        known = read_part(ledger, KNOWN_COLUMNS)
+        known = read_part(ledger, KNOWN_SCHEMA.names).cast(KNOWN_SCHEMA)
         rows = count_rows(parts)
     except DatasetError:
         return None

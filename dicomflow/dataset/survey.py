@@ -1,28 +1,27 @@
 """What a run has to read, found while it is listed.
 
-In: the listing as it comes, the dataset as it is.  Out: SourceFiles to be read, batch after batch; in the end, ``Changes``.
+In: the listing as it comes, the dataset as it is.  Out: SourceFiles to be read, batch after batch; in the end, ``Findings``.
 Knows no headers, no Dask.
 
 Where nothing is known yet, files go on as they are listed, and none is kept here.  Otherwise what is gone and what is left to do
-is known when all is listed.
+is known when all is listed; what does not fit into memory until then is on the disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.dataset.changes import Changes, Mode, compare
+from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.commit import discard
-from dicomflow.dataset.known import check_replaced, check_sources
+from dicomflow.dataset.comparison import Comparison
+from dicomflow.dataset.findings import Findings
+from dicomflow.dataset.known import SourceCheck, check_replaced, count_staying, iter_known
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.model import SOURCE_FILE_SCHEMA
-
-_KEYS = pa.schema([pa.field("uri", pa.string()), pa.field("member", pa.string())])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ class Survey:
         """Make staging ready: what an interrupted run left there for the same job is kept.
 
         Raises:
-            DatasetError: staging cannot be made ready.
+            DatasetError: staging cannot be written.
         """
         self._transaction = transaction
         self._request = request
@@ -59,19 +58,12 @@ class Survey:
         """Files that are to have a ledger row in staging when all is read."""
         self.resumed = 0
         """Files of these that an interrupted run had read."""
-        self.changes = Changes(
-            to_read=SOURCE_FILE_SCHEMA.empty_table(),
-            settled=SOURCE_FILE_SCHEMA.empty_table(),
-            replaced=_KEYS.empty_table(),
-            removed=_KEYS.empty_table(),
-            listed=0,
-            kept=np.zeros(0, np.int64),
-        )
+        self.findings = Findings.none(transaction.layout.spill, transaction.schemas.config.memory_bytes)
 
     @property
     def unchanged(self) -> int:
         """Listed files that need not be looked at again."""
-        return self.changes.listed - self.expected - int(self.changes.settled.num_rows)
+        return self.findings.listed - self.expected - self.findings.settled.num_rows
 
     def files(self, listing: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         """The files to be read, in the order in which they are listed.
@@ -82,7 +74,7 @@ class Survey:
         if self._is_first():
             yield from self._pass_on(listing)
         else:
-            yield self._compare(pa.Table.from_batches(listing, SOURCE_FILE_SCHEMA))
+            yield from self._compare(listing)
 
     def _is_first(self) -> bool:
         """Nothing is known, published or staged, that listing could be held against."""
@@ -93,29 +85,48 @@ class Survey:
         return self._request.mode is not Mode.RETRY
 
     def _pass_on(self, listing: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-        settled = [SOURCE_FILE_SCHEMA.empty_table()]
         for batch in listing:
             to_read, others = split_settled(pa.Table.from_batches([batch], SOURCE_FILE_SCHEMA))
             self.expected += to_read.num_rows
-            self.changes = replace(self.changes, listed=self.changes.listed + batch.num_rows)
-            if others.num_rows:
-                settled.append(others)
-                self.changes = replace(self.changes, settled=pa.concat_tables(settled))
+            self.findings.listed += batch.num_rows
+            self.findings.settled.add(others.append_column("first_seen", pa.nulls(len(others), pa.timestamp("us"))))
             if to_read.num_rows:
                 yield to_read
 
-    def _compare(self, listed: pa.Table) -> pa.Table:
+    def _compare(self, listing: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+        comparison = self._collect(listing)
+        self._find(comparison)
+        yield from comparison.to_read()
+
+    def _collect(self, listing: Iterator[pa.RecordBatch]) -> Comparison:
+        """All sides of what is to be compared."""
+        transaction = self._transaction
+        ledger = transaction.old_parts("files")
+        comparison = Comparison(transaction.layout.spill, transaction.schemas.config.memory_bytes)
+        check = SourceCheck(self._request.paths)
+        for batch in listing:
+            listed = pa.Table.from_batches([batch], SOURCE_FILE_SCHEMA)
+            check.add(listed)
+            comparison.add_listed(listed)
+        check.finish(iter_known(ledger))
+        for known in iter_known(ledger):
+            comparison.add_known(known)
+        for staged in transaction.staging.read_rows():
+            comparison.add_staged(staged)
+        return comparison
+
+    def _find(self, comparison: Comparison) -> None:
         transaction, request = self._transaction, self._request
-        known = transaction.read_known()
-        check_sources(known, listed, request.paths)
-        self.changes = compare(listed, known, request.paths, request.mode, request.started)
-        if not transaction.has_columns:
-            check_replaced(known, self.changes, transaction.layout.root)
-        to_read = transaction.staging.adopt(self.changes.to_read, request.started)
-        self.expected = self.changes.to_read.num_rows
-        self.resumed = self.expected - to_read.num_rows
-        self.changes = replace(self.changes, to_read=to_read.slice(0, 0))  # what is drawn need not be kept, too
-        return to_read
+        staying = left = 0
+        for bucket in comparison.compare(request.paths, request.mode, request.started):
+            self.findings.add(bucket.changes)
+            self.expected += bucket.changes.to_read.num_rows
+            left += bucket.left
+            if not transaction.has_columns:
+                staying += count_staying(bucket.known, bucket.changes)
+        check_replaced(staying, transaction.layout.root)
+        transaction.staging.keep_rows(comparison.staged_kept)
+        self.resumed = self.expected - left
 
 
 def split_settled(files: pa.Table) -> tuple[pa.Table, pa.Table]:

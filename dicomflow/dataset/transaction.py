@@ -7,18 +7,17 @@ of the steps; headers, Dask and the user's options are others' business.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dicomflow.config import DatasetConfig
-from dicomflow.dataset.changes import Changes, Mode
+from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.commit import discard, publish, redo, sweep
 from dicomflow.dataset.deduplicate import Verdicts, deduplicate
-from dicomflow.dataset.known import check_columns, check_partitions, join_sources, last_listed, read_known
+from dicomflow.dataset.findings import Findings
+from dicomflow.dataset.known import check_columns, check_partitions, join_sources, last_listed
 from dicomflow.dataset.layout import BASE_TABLES, ROLLUPS, Layout
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.lock import WriteLock
@@ -27,6 +26,7 @@ from dicomflow.dataset.parts import count_rows, read_schema
 from dicomflow.dataset.repair import check_repair, find_damaged, say_parts
 from dicomflow.dataset.rewrite import Plan, Rewriter
 from dicomflow.dataset.rollups import are_current, make_rollups
+from dicomflow.dataset.rows import Rows
 from dicomflow.dataset.snapshot import Snapshot, read_published, read_snapshot
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.dataset.storage import write_json
@@ -154,18 +154,14 @@ class Transaction:
             "dataset_damaged", parts=f"{say_parts(damaged, root)} made anew", **({"note": note} if note else {})
         )
 
-    def read_known(self) -> pa.Table:
-        """What the ledger knows."""
-        return read_known(self.old_parts("files"))
-
-    def settle(self, changes: Changes) -> Verdicts:
+    def settle(self, findings: Findings) -> Verdicts:
         """One row per SOP Instance UID over what is published and what is staged."""
         config = self.schemas.config
         return deduplicate(
             self.staging.completed,
             self.old_parts("files"),
-            changes.replaced,
-            changes.removed,
+            findings.replaced,
+            findings.removed,
             spill=self.layout.spill,
             memory=config.memory_bytes,
         )
@@ -183,22 +179,21 @@ class Transaction:
                 "under the same name; nothing was published"
             )
 
-    def is_needed(self, changes: Changes, verdicts: Verdicts) -> bool:
+    def is_needed(self, findings: Findings, verdicts: Verdicts) -> bool:
         """Whether anything changed: files that failed as they had failed before are no change."""
-        edits = verdicts.edits
-        dropped = edits.filter(pc.and_(edits["new"], edits["status"].is_null())).num_rows
+        edits, dropped = verdicts.edits, verdicts.count_dropped()
         staged = count_rows(self.staging.completed)
         if self.before is None or not (self.has_columns and self.has_partitions and are_current(self.old_rollups())):
             return True
-        return bool(changes.settled.num_rows) or edits.num_rows > dropped or staged > dropped
+        return bool(findings.settled.num_rows) or edits.num_rows > dropped or staged > dropped
 
     def commit(
-        self, changes: Changes, verdicts: Verdicts, sources: Sequence[str], run: Mapping[str, Any], started: int
+        self, findings: Findings, verdicts: Verdicts, sources: Sequence[str], run: Mapping[str, Any], started: int
     ) -> Snapshot:
         """Assemble the new version and publish it.
 
         Args:
-            changes: what listing found.
+            findings: what listing found.
             verdicts: of ``settle``, with nothing unread.
             sources: absolute paths.
             run: the run record, with ``run_id`` and the version of ``dicomflow``.
@@ -213,13 +208,20 @@ class Transaction:
         plan = Plan(
             old={table: self.old_parts(table) for table in BASE_TABLES},
             ledgers=self.staging.completed,
-            settled=settled_rows(changes.settled, run_id, started),
+            settled=self._settled_rows(findings, run_id, started),
             edits=verdicts.edits,
             removed_at=last_listed(self.layout) or started,
             renew=not (self.has_columns and self.has_partitions),
         )
         rewriter.apply(plan)
         return self.publish(rewriter, sources, run)
+
+    def _settled_rows(self, findings: Findings, run_id: str, started: int) -> Rows:
+        """Ledger rows of what listing settled."""
+        rows = Rows(self.schemas.files, self.layout.spill, self.schemas.config.memory_bytes)
+        for files in findings.settled.tables():
+            rows.add(settled_rows(files, run_id, started))
+        return rows
 
     def publish(self, rewriter: Rewriter, sources: Sequence[str], run: Mapping[str, Any]) -> Snapshot:
         """Publish the tables that ``rewriter`` assembled, and their rollups."""
@@ -244,8 +246,3 @@ class Transaction:
         """Leave the dataset as it is, and say that a run looked."""
         discard(self.layout.staging)
         write_json(self.layout.run_record(str(run["run_id"])), {**run, "version": self.version})
-
-
-def read_again(changes: Changes, unread: pa.Table) -> Changes:
-    """The same changes, with files whose row is needed after all."""
-    return replace(changes, replaced=pa.concat_tables([changes.replaced, unread.select(["uri", "member"])]))

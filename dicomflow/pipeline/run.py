@@ -15,7 +15,7 @@ import pyarrow as pa
 from dicomflow import __version__
 from dicomflow.config import Config
 from dicomflow.dataset.changes import Mode, below
-from dicomflow.dataset.commit import prepare_destination
+from dicomflow.dataset.commit import discard, prepare_destination
 from dicomflow.dataset.compact import compact_if_needed
 from dicomflow.dataset.deduplicate import Verdicts
 from dicomflow.dataset.known import count_outcomes
@@ -23,7 +23,7 @@ from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.partition import Partitioning
 from dicomflow.dataset.survey import Request, Survey
-from dicomflow.dataset.transaction import Transaction, read_again
+from dicomflow.dataset.transaction import Transaction
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA
@@ -87,7 +87,10 @@ class Run:
             transaction.check(self.mode, self.config.columns, self._paths())
             if self.mode is Mode.COLUMNS and transaction.has_columns:
                 self.mode = Mode.INCREMENT
-            return self._run_stages(transaction)
+            try:
+                return self._run_stages(transaction)
+            finally:
+                discard(self.layout.spill)
 
     def _run_stages(self, transaction: Transaction) -> RunSummary:
         survey, reading = self._survey(transaction), self._prepare_reading(transaction)
@@ -145,9 +148,13 @@ class Run:
         self._count(survey)
 
     def _count(self, survey: Survey) -> None:
-        totals, changes = self.totals, survey.changes
-        totals.listed, totals.to_read, totals.resumed = changes.listed, survey.expected - survey.resumed, survey.resumed
-        totals.removed, totals.unchanged = changes.removed.num_rows, survey.unchanged
+        totals, findings = self.totals, survey.findings
+        totals.listed, totals.to_read, totals.resumed = (
+            findings.listed,
+            survey.expected - survey.resumed,
+            survey.resumed,
+        )
+        totals.removed, totals.unchanged = findings.removed.num_rows, survey.unchanged
 
     # ---- reading ----
 
@@ -176,17 +183,18 @@ class Run:
         """One row per key; files whose row is needed now but was not kept are read, once."""
         while True:
             self._check_staged(transaction, survey.expected, reading.parts)
-            verdicts = transaction.settle(survey.changes)
+            verdicts = transaction.settle(survey.findings)
             unread = verdicts.unread.num_rows
             if not unread:
                 return verdicts
+            paths = self._paths()
             survey.expected += unread
-            survey.changes = read_again(survey.changes, verdicts.unread)
+            survey.findings.read_again(verdicts.unread)
             self.totals.to_read += unread
-            self.totals.unchanged -= int(below(verdicts.unread["uri"], self._paths()).sum())
+            self.totals.unchanged -= sum(int(below(files["uri"], paths).sum()) for files in verdicts.unread.tables())
             self._enter("scan")
             with self.stages.of("scan"):
-                reading.read(iter([_as_source_files(verdicts.unread)]))
+                reading.read(map(_as_source_files, verdicts.unread.tables()))
             self._enter("publish")
 
     def _check_staged(self, transaction: Transaction, expected: int, reported: set[str]) -> None:
@@ -205,8 +213,8 @@ class Run:
 
     def _publish(self, transaction: Transaction, survey: Survey, verdicts: Verdicts) -> None:
         record = self._run_record()
-        if transaction.is_needed(survey.changes, verdicts):
-            transaction.commit(survey.changes, verdicts, self._paths(), record, self.started)
+        if transaction.is_needed(survey.findings, verdicts):
+            transaction.commit(survey.findings, verdicts, self._paths(), record, self.started)
             self._compact(transaction, {**record, "run_id": f"{self.run_id}-compact"})
         else:
             transaction.record(record)

@@ -13,13 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomflow.config import DatasetConfig
-from dicomflow.dataset.changes import Mode, compare
+from dicomflow.dataset import survey as survey_of_run
+from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.commit import prepare_destination
 from dicomflow.dataset.compact import compact_parts
 from dicomflow.dataset.layout import BASE_TABLES, Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.snapshot import Snapshot
-from dicomflow.dataset.transaction import Transaction, read_again
+from dicomflow.dataset.survey import Request, Survey
+from dicomflow.dataset.transaction import Transaction
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import files_schema
@@ -91,7 +93,6 @@ class Archive:
         with write_lock(self.layout) as lock, patch("os.fsync"):  # the disk of the test may take its time
             transaction = Transaction(self.layout, self.instances, self.config, lock)
             transaction.check(mode, "minimal", sources)
-            transaction.staging.open(f"job {mode is Mode.FULL}")
             return self._change(transaction, mode, list(sources), 0 if stop else tasks)
 
     def compact(self, done: Callable[[str, int], None] | None = None) -> bool:
@@ -110,23 +111,27 @@ class Archive:
         return {"run_id": f"run{self.runs:03}", "dicomflow": "0", "started": self.now.isoformat() + "+00:00"}
 
     def _change(self, transaction: Transaction, mode: Mode, sources: list[str], tasks: int) -> bool:
-        changes = compare(self._list(sources), transaction.read_known(), sources, mode, self._micros(self.now))
-        expected = changes.to_read.num_rows
-        self._read(transaction.staging.adopt(changes.to_read, self._micros(self.now)), tasks or 2)
+        request = Request(paths=sources, mode=mode, job=f"job {mode is Mode.FULL}", started=self._micros(self.now))
+        survey = Survey(transaction, request)
+        with patch.object(survey_of_run, "SourceCheck"):  # here a SOURCE may become empty
+            to_read = [*survey.files(iter(self._list(sources).to_batches(max_chunksize=3)))]
+        findings, expected = survey.findings, survey.expected
+        if to_read:
+            self._read(pa.concat_tables(to_read), tasks or 2)
         if not tasks:
             return False
         transaction.staging.keep_only(transaction.staging.ledgers())
-        while (verdicts := transaction.settle(changes)).unread.num_rows:
+        while (verdicts := transaction.settle(findings)).unread.num_rows:
             expected += verdicts.unread.num_rows
-            self._read(verdicts.unread, tasks)
+            self._read(verdicts.unread.whole(), tasks)
             transaction.staging.keep_only(transaction.staging.ledgers())
-            changes = read_again(changes, verdicts.unread)
+            findings.read_again(verdicts.unread)
         transaction.check_staged(expected)
         record = self._record()
-        if not transaction.is_needed(changes, verdicts):
+        if not transaction.is_needed(findings, verdicts):
             transaction.record(record)
             return False
-        self.snapshot = transaction.commit(changes, verdicts, sources, record, self._micros(self.now))
+        self.snapshot = transaction.commit(findings, verdicts, sources, record, self._micros(self.now))
         return True
 
     def _list(self, sources: list[str]) -> pa.Table:
@@ -144,7 +149,7 @@ class Archive:
     def _read_one(self, listed: Row) -> Row:
         version = {name: listed[name] for name in ("uri", "member", "size", "mtime")}
         truth = self.world.get(place(listed)) or entry(listed["uri"], None, status="failed", code="not_found")
-        first_seen = listed["first_seen"] or self.now
+        first_seen = listed.get("first_seen") or self.now
         return {**truth, **version, "run_id": f"run{self.runs:03}", "first_seen": first_seen, "last_seen": self.now}
 
     def _micros(self, moment: datetime) -> int:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from dicomflow.dataset import deduplicate as module
 from dicomflow.dataset.changes import Mode
-from dicomflow.dataset.deduplicate import EDITS_SCHEMA, Verdicts, deduplicate, find_affected
+from dicomflow.dataset.deduplicate import EDITS_SCHEMA, MOVES_SCHEMA, Verdicts, deduplicate, find_affected
 from dicomflow.dataset.layout import list_parts
+from dicomflow.dataset.rows import Rows
 from dicomflow.errors import DatasetError
 from dicomflow.schema.arrow import instances_schema
 
@@ -380,7 +381,7 @@ def ask(folder: Path, new: list[Row], old: list[Row], gone: list[Row], instances
     keys = pa.schema([("uri", pa.string()), ("member", pa.string())])
     removed = pa.Table.from_pylist([{name: row[name] for name in keys.names} for row in gone], keys)
     new_parts, old_parts = (list_parts(folder / name / "files") for name in ("new", "old"))
-    return deduplicate(new_parts, old_parts, keys.empty_table(), removed, spill=folder / "spill", memory=MEMORY)
+    return deduplicate(new_parts, old_parts, Rows(keys), Rows.of(removed), spill=folder / "spill", memory=MEMORY)
 
 
 def test_edits_have_their_schema(tmp_path: Path, instances: pa.Schema) -> None:
@@ -389,7 +390,7 @@ def test_edits_have_their_schema(tmp_path: Path, instances: pa.Schema) -> None:
         found = ask(tmp_path / str(number), new, old, [], instances)
         assert found.edits.schema.equals(EDITS_SCHEMA) and found.edits.num_rows == (number == 2)
         assert found.unread.num_rows == 0
-    (edit,) = found.edits.to_pylist()
+    (edit,) = found.edits.whole().to_pylist()
     assert edit["part"] == str(tmp_path / "2" / "new" / "files" / "t.parquet") and edit["new"]
 
 
@@ -410,17 +411,25 @@ def test_a_part_that_cannot_be_read(tmp_path: Path, instances: pa.Schema) -> Non
 
 
 @pytest.mark.parametrize("few", [0, 9], ids=["DuckDB", "in memory"])
+@pytest.mark.parametrize("memory", [0, MEMORY], ids=["spilled", "held"])
 def test_which_parts_hold_rows_of_these_files(
-    tmp_path: Path, instances: pa.Schema, monkeypatch: pytest.MonkeyPatch, few: int
+    tmp_path: Path, instances: pa.Schema, monkeypatch: pytest.MonkeyPatch, few: int, memory: int
 ) -> None:
-    """Only parts with such rows are named, with how many; members are told apart; nothing is asked for nothing."""
+    """Only parts with such rows are named, with which; members are told apart; nothing is asked for nothing."""
     monkeypatch.setattr(module, "FEW_MOVES", few)
     for task, rows in (("t1", [entry("/a"), entry("/b")]), ("t2", [entry("/c")]), ("t3", [entry("/a", member="m")])):
         stage_task(tmp_path, task, rows, instances)
     parts = list_parts(tmp_path / "instances")
-    moves = pa.table({"uri": ["/a", "/b", "/x"], "member": pa.array([None, None, None], pa.string())})
-    about: dict[str, Any] = {"spill": tmp_path / "spill", "memory": MEMORY}
-    assert find_affected(parts, moves, **about) == {parts[0]: 2}
-    members = pa.table({"uri": ["/a", "/c", "/c"], "member": ["m", None, "m"]})
-    assert find_affected(parts, members, **about) == {parts[1]: 1, parts[2]: 1}
-    assert find_affected(parts, moves.slice(0, 0), **about) == find_affected([], moves, **about) == {}
+
+    def affected(parts: list[Path], *moves: tuple[str, str | None, str | None]) -> dict[Path, list[tuple[Any, ...]]]:
+        rows = Rows(MOVES_SCHEMA, tmp_path / "spill", memory)
+        for move in moves:
+            rows.add(pa.Table.from_pylist([dict(zip(MOVES_SCHEMA.names, move, strict=True))], MOVES_SCHEMA))
+        found = find_affected(parts, rows, spill=tmp_path / "spill", memory=MEMORY)
+        return {part: sorted(tuple(row.values()) for row in rows.to_pylist()) for part, rows in found}
+
+    moves = [("/a", None, None), ("/b", None, "conflicts"), ("/x", None, None)]
+    assert affected(parts, *moves) == {parts[0]: moves[:2]}
+    members = [("/a", "m", None), ("/c", None, "instances"), ("/c", "m", None)]
+    assert affected(parts, *members) == {parts[1]: [members[1]], parts[2]: [members[0]]}
+    assert affected(parts) == affected([], *moves) == {}

@@ -13,6 +13,7 @@ from dicomflow.dataset.known import (
     check_replaced,
     check_sources,
     count_outcomes,
+    count_staying,
     join_sources,
     last_listed,
     read_known,
@@ -151,12 +152,15 @@ def test_no_row_with_old_columns_may_stay(ledgers: list[Path]) -> None:
     known = read_known(ledgers)
     every = [entry("/s/a"), entry("/s/b"), entry("/t/c")]
     for rows, sources in ((every, ["/s", "/t"]), (every[:2], ["/s", "/t"])):
-        check_replaced(known, compare(listed(*rows), known, sources, Mode.COLUMNS, 0), Path("/d"))
+        check_replaced(count_staying(known, compare(listed(*rows), known, sources, Mode.COLUMNS, 0)), Path("/d"))
     with pytest.raises(DatasetError, match="/d: 1 files of the dataset were not listed by this run"):
-        check_replaced(known, compare(listed(*every[:2]), known, ["/s"], Mode.COLUMNS, 0), Path("/d"))
+        check_replaced(count_staying(known, compare(listed(*every[:2]), known, ["/s"], Mode.COLUMNS, 0)), Path("/d"))
     unlisted = entry("/s", settled="failed")
     with pytest.raises(
         DatasetError, match="2 files of the dataset were not listed .* see that every folder can be read"
     ):
-        check_replaced(known, compare(listed(unlisted, every[2]), known, ["/s", "/t"], Mode.FULL, 0), Path("/d"))
-    check_replaced(read_known([]), compare(listed(), read_known([]), [], Mode.FULL, 0), Path("/d"))
+        check_replaced(
+            count_staying(known, compare(listed(unlisted, every[2]), known, ["/s", "/t"], Mode.FULL, 0)), Path("/d")
+        )
+    nothing = read_known([])
+    assert count_staying(nothing, compare(listed(), nothing, [], Mode.FULL, 0)) == 0

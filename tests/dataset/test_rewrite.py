@@ -18,6 +18,7 @@ from dicomflow.dataset.layout import BASE_TABLES, Layout, list_parts
 from dicomflow.dataset.ledger import settled_rows
 from dicomflow.dataset.parts import describe_part
 from dicomflow.dataset.rewrite import Plan, Rewriter, edit_ledger
+from dicomflow.dataset.rows import Rows
 from dicomflow.dataset.staging import Schemas
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import instances_schema
@@ -64,8 +65,10 @@ def apply(layout: Layout, rewriter: Rewriter, old: dict[str, list[Path]]) -> App
             Plan(
                 old=more.pop("old", old),
                 ledgers=list_parts(layout.staging / "files"),
-                settled=settled_rows(SOURCE_FILE_SCHEMA.empty_table() if settled is None else settled, "run2", 0),
-                edits=fill_rows(EDITS_SCHEMA, about),
+                settled=Rows.of(
+                    settled_rows(SOURCE_FILE_SCHEMA.empty_table() if settled is None else settled, "run2", 0)
+                ),
+                edits=Rows.of(fill_rows(EDITS_SCHEMA, about)),
                 removed_at=LATE_MICROS,
                 **more,
             )
@@ -227,8 +230,8 @@ def test_other_columns(layout: Layout, files: pa.Schema, old: dict[str, list[Pat
     plan = Plan(
         old=old,
         ledgers=list_parts(layout.staging / "files"),
-        settled=settled_rows(SOURCE_FILE_SCHEMA.empty_table(), "run2", 0),
-        edits=fill_rows(EDITS_SCHEMA, sorted(edits, key=lambda row: (row["part"], row["uri"]))),
+        settled=Rows.of(settled_rows(SOURCE_FILE_SCHEMA.empty_table(), "run2", 0)),
+        edits=Rows.of(fill_rows(EDITS_SCHEMA, sorted(edits, key=lambda row: (row["part"], row["uri"])))),
         removed_at=LATE_MICROS,
         renew=True,
     )

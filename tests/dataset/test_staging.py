@@ -8,12 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import staging as module
+from dicomflow.dataset.changes import Mode, compare
+from dicomflow.dataset.comparison import KNOWN_SCHEMA
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.errors import DatasetError
@@ -49,6 +52,16 @@ def listed(*uris: str, **more: Any) -> pa.Table:
     return pa.Table.from_pylist(rows, SOURCE_FILE_SCHEMA.append(pa.field("first_seen", pa.timestamp("us"))))
 
 
+def adopt(staging: Staging, to_read: pa.Table, now: int) -> pa.Table:
+    """Take up what still holds; the files that are left to be read."""
+    rows = [*staging.read_rows()]
+    changes = compare(to_read, pa.concat_tables([KNOWN_SCHEMA.empty_table(), *rows]), [], Mode.INCREMENT, now)
+    kept = np.zeros(sum(table.num_rows for table in rows), bool)
+    kept[changes.kept] = True
+    staging.keep_rows(kept)
+    return changes.to_read
+
+
 def staged(layout: Layout) -> dict[str, list[str]]:
     """Files by table, as they lie in staging."""
     tables = {}
@@ -63,16 +76,16 @@ def test_what_still_holds_is_not_read_again(layout: Layout, staging: Staging, st
     stage(layout.staging, "t1", [read("/a"), read("/b")])
     stage(layout.staging, "t2", [read("/c"), read("/d", status="not_dicom", SOPInstanceUID=None)])
     names = sorted(path.name for path in layout.staging.rglob("*.parquet"))
-    left = staging.adopt(listed("/a", "/b", "/c", "/d", "/e", "/f"), NOW)
+    left = adopt(staging, listed("/a", "/b", "/c", "/d", "/e", "/f"), NOW)
     assert left.to_pylist() == listed("/e", "/f").to_pylist()
     assert sorted(path.name for path in layout.staging.rglob("*.parquet")) == names
-    assert staging.adopt(listed("/a", "/b", "/c", "/d"), NOW).num_rows == 0
+    assert adopt(staging, listed("/a", "/b", "/c", "/d"), NOW).num_rows == 0
 
 
 def test_nothing_staged(staging: Staging) -> None:
     """Without an earlier run all is to be read."""
-    assert staging.adopt(listed("/a", "/b"), NOW).to_pylist() == listed("/a", "/b").to_pylist()
-    assert staging.adopt(listed(), NOW).num_rows == 0
+    assert adopt(staging, listed("/a", "/b"), NOW).to_pylist() == listed("/a", "/b").to_pylist()
+    assert adopt(staging, listed(), NOW).num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -86,7 +99,7 @@ def test_a_file_that_changed_since_is_read_again(
     """Its row goes from both tables, its neighbours' rows stay as they are."""
     stage(layout.staging, "t1", [read("/a", PatientID="A"), read("/b"), read("/c", PatientID="C")])
     files = pa.concat_tables([listed("/a"), listed("/b", **change), listed("/c")])
-    left = staging.adopt(files, NOW)
+    left = adopt(staging, files, NOW)
     assert left.to_pylist() == listed("/b", **change).to_pylist()
     assert staged(layout) == {"files": ["/a", "/c"], "instances": ["/a", "/c"]}
     (part,) = staging.instances(staging.ledgers())
@@ -97,7 +110,7 @@ def test_members_of_an_archive_are_told_apart(layout: Layout, staging: Staging, 
     """Rows of one uri stay or go by their member."""
     stage(layout.staging, "t1", [read("/z", member="a"), read("/z", member="b"), read("/z")])
     files = pa.concat_tables([listed("/z"), listed("/z", member="a", size=9), listed("/z", member="b")])
-    assert staging.adopt(files, NOW).to_pylist() == listed("/z", member="a", size=9).to_pylist()
+    assert adopt(staging, files, NOW).to_pylist() == listed("/z", member="a", size=9).to_pylist()
     (ledger,) = staging.ledgers()
     assert pq.read_table(ledger)["member"].to_pylist() == ["b", None]
     (part,) = staging.instances([ledger])
@@ -108,21 +121,21 @@ def test_files_that_are_gone_or_need_no_reading_leave_staging(layout: Layout, st
     """What this run does not ask for is not published by it."""
     stage(layout.staging, "t1", [read("/a"), read("/b")])
     stage(layout.staging, "t2", [read("/c")])
-    assert staging.adopt(listed("/b"), NOW).num_rows == 0
+    assert adopt(staging, listed("/b"), NOW).num_rows == 0
     assert staged(layout) == {"files": ["/b"], "instances": ["/b"]}
 
 
 def test_failed_files_are_tried_again(layout: Layout, staging: Staging, stage: Stage) -> None:
     """A killed run's failures are not taken over: the disk may answer now."""
     stage(layout.staging, "t1", [read("/a"), read("/b", status="failed", code="io_error", SOPInstanceUID=None)])
-    assert staging.adopt(listed("/a", "/b"), NOW)["uri"].to_pylist() == ["/b"]
+    assert adopt(staging, listed("/a", "/b"), NOW)["uri"].to_pylist() == ["/b"]
     assert staged(layout) == {"files": ["/a"], "instances": ["/a"]}
 
 
 def test_files_written_while_they_were_read_are_read_again(layout: Layout, staging: Staging, stage: Stage) -> None:
     """What changed at the time of the killed run or later may have been read half."""
     stage(layout.staging, "t1", [read("/a"), read("/b", mtime=RUN)])
-    left = staging.adopt(pa.concat_tables([listed("/a"), listed("/b", mtime=RUN)]), NOW)
+    left = adopt(staging, pa.concat_tables([listed("/a"), listed("/b", mtime=RUN)]), NOW)
     assert left["uri"].to_pylist() == ["/b"] and staged(layout)["files"] == ["/a"]
 
 
@@ -137,7 +150,7 @@ def test_a_task_that_is_not_whole_is_read_again(layout: Layout, staging: Staging
         hurt.unlink()
     else:
         hurt.write_bytes(hurt.read_bytes()[: -20 if fault.startswith("cut") else 0])
-    assert staging.adopt(listed("/a", "/b", "/c"), NOW)["uri"].to_pylist() == ["/a", "/b"]
+    assert adopt(staging, listed("/a", "/b", "/c"), NOW)["uri"].to_pylist() == ["/a", "/b"]
     assert staged(layout) == {"files": ["/c"], "instances": ["/c"]}
 
 
@@ -146,7 +159,7 @@ def test_a_task_whose_rows_are_too_few(layout: Layout, staging: Staging, stage: 
     stage(layout.staging, "t1", [read("/a"), read("/b")])
     stage(layout.staging / "more", "t1", [read("/b")])
     shutil.move(layout.staging / "more/instances/t1-0.parquet", layout.staging / "instances/t1-0.parquet")
-    assert staging.adopt(listed("/a", "/b"), NOW)["uri"].to_pylist() == ["/a", "/b"]
+    assert adopt(staging, listed("/a", "/b"), NOW)["uri"].to_pylist() == ["/a", "/b"]
     assert staged(layout) == {"files": [], "instances": []}
 
 
@@ -155,7 +168,7 @@ def test_two_attempts_of_one_task(layout: Layout, staging: Staging, stage: Stage
     for attempt in ("t1-aaaaaaaa", "t1-bbbbbbbb", "t1-cccccccc"):
         stage(layout.staging, attempt, [read("/a"), read("/b")])
     (layout.staging / "files" / "t1-cccccccc.parquet").unlink()
-    assert staging.adopt(listed("/a", "/b", "/c"), NOW)["uri"].to_pylist() == ["/c"]
+    assert adopt(staging, listed("/a", "/b", "/c"), NOW)["uri"].to_pylist() == ["/c"]
     assert staged(layout) == {"files": ["/a", "/b"], "instances": ["/a", "/b"]}
 
 
@@ -163,7 +176,7 @@ def test_two_attempts_that_saw_different_files(layout: Layout, staging: Staging,
     """Rows are taken once, from whichever attempt still holds."""
     stage(layout.staging, "t1-aaaaaaaa", [read("/a"), read("/b")])
     stage(layout.staging, "t1-bbbbbbbb", [read("/a"), read("/b"), read("/c")])
-    assert staging.adopt(listed("/a", "/b", "/c"), NOW).num_rows == 0
+    assert adopt(staging, listed("/a", "/b", "/c"), NOW).num_rows == 0
     assert staged(layout) == {"files": ["/a", "/b", "/c"], "instances": ["/a", "/b", "/c"]}
 
 
@@ -175,8 +188,8 @@ def test_killed_while_it_takes_up(layout: Layout, staging: Staging, stage: Stage
     stage(layout.staging, "t2-aaaaaaaa", [read("/c"), read("/d")])
     files = pa.concat_tables([listed("/a"), listed("/b", size=1), listed("/c"), listed("/d", size=1)])
     with dying(step, after=after, changes=[(module, "write_data_file"), (Path, "unlink")]), pytest.raises(Crash):
-        staging.adopt(files, NOW)
-    left = staging.adopt(files, NOW)
+        adopt(staging, files, NOW)
+    left = adopt(staging, files, NOW)
     assert staged(layout) == {"files": ["/a", "/c"], "instances": ["/a", "/c"]}
     assert left["uri"].to_pylist() == ["/b", "/d"]
 
@@ -186,7 +199,7 @@ def test_parts_that_are_written_again_are_like_all_others(
 ) -> None:
     """Schema and metadata are the very same."""
     stage(layout.staging, "t1", [read("/a"), read("/b")])
-    staging.adopt(listed("/a"), NOW)
+    adopt(staging, listed("/a"), NOW)
     for part, schema in ((staging.ledgers()[0], files), (staging.instances(staging.ledgers())[0], instances)):
         assert describe_schema(pq.read_schema(part)) == describe_schema(schema)
 
@@ -200,7 +213,7 @@ def test_many_tasks_of_several_parts(layout: Layout, staging: Staging, stage: St
             stage(layout.staging / "x", f"t{number}", [read(f"/{number}{uri}")])
             name = f"instances/t{number}-{piece}.parquet"
             (layout.staging / f"x/instances/t{number}-0.parquet").rename(layout.staging / name)
-    left = staging.adopt(listed("/0a", "/0b", "/1b", "/2a", "/3a"), NOW)
+    left = adopt(staging, listed("/0a", "/0b", "/1b", "/2a", "/3a"), NOW)
     assert left["uri"].to_pylist() == ["/3a"]
     assert staged(layout) == {"files": ["/0a", "/0b", "/1b", "/2a"], "instances": ["/0a", "/0b", "/1b", "/2a"]}
     assert len(list((layout.staging / "instances").iterdir())) == 4

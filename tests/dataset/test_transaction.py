@@ -13,22 +13,23 @@ import pytest
 
 from dicomflow.config import DatasetConfig
 from dicomflow.dataset import commit
-from dicomflow.dataset.changes import Changes, Mode, compare
+from dicomflow.dataset.changes import Mode
+from dicomflow.dataset.findings import Findings
 from dicomflow.dataset.layout import BASE_TABLES, TABLES
 from dicomflow.dataset.lock import write_lock
+from dicomflow.dataset.rows import Rows
 from dicomflow.dataset.snapshot import read_snapshot
-from dicomflow.dataset.transaction import Transaction, read_again
+from dicomflow.dataset.transaction import Transaction
 from dicomflow.errors import CommitFailed, DatasetError
-from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import instances_schema, schema_fingerprint
 from dicomflow.schema.profile import load_profile
 
 from .archive import NOON, Archive, entry, stage_task
 
 
-def changes_of(transaction: Transaction, archive: Archive, mode: Mode = Mode.INCREMENT) -> Changes:
+def find_nothing(archive: Archive) -> Findings:
     """What a run over nothing finds."""
-    return compare(SOURCE_FILE_SCHEMA.empty_table(), transaction.read_known(), [], mode, 0)
+    return Findings.none(archive.layout.spill, 1 << 30)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_dataset_that_is_not_there_yet(archive: Archive) -> None:
         transaction = Transaction(archive.layout, archive.instances, DatasetConfig(), lock)
         transaction.check(Mode.INCREMENT, "minimal")
         assert (transaction.before, transaction.version, transaction.has_columns) == (None, 0, True)
-        assert transaction.read_known().num_rows == 0 and transaction.old_parts("files") == []
+        assert transaction.old_parts("files") == []
         with pytest.raises(DatasetError, match="no dicomflow dataset here"):
             transaction.check(Mode.COLUMNS, "minimal")
     with pytest.raises(DatasetError, match="no dicomflow dataset here"), archive.writing():
@@ -196,9 +197,8 @@ def test_a_commit_that_fails_changes_nothing(grown: Archive) -> None:
 
 def test_files_that_must_be_read_again_are_replaced(grown: Archive) -> None:
     """They are added to what is replaced, and nothing else changes."""
-    with grown.writing() as transaction:
-        changes = changes_of(transaction, grown)
-        unread = pa.table({"uri": ["/s/a"], "member": pa.array([None], pa.string()), "size": [1]})
-        again = read_again(changes, unread)
-        assert again.replaced.to_pylist() == [{"uri": "/s/a", "member": None}]
-        assert changes.replaced.num_rows == 0 and again.to_read is changes.to_read
+    findings = find_nothing(grown)
+    unread = pa.table({"uri": ["/s/a"], "member": pa.array([None], pa.string()), "size": [1]})
+    findings.read_again(Rows.of(unread))
+    assert findings.replaced.whole().to_pylist() == [{"uri": "/s/a", "member": None}]
+    assert findings.removed.num_rows == findings.settled.num_rows == findings.listed == 0
