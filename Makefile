@@ -19,7 +19,7 @@ MILLION ?= 1000000
 BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint types layers check wheel bench instructions fuzz soak scale metrics-check export-scale planning million \
+.PHONY: help demo test coverage lint types layers check wheel bench instructions fuzz soak scale metrics-check export-scale planning increment million \
     notebooks browser screenshots clean
 
 help: ## this list
@@ -75,6 +75,9 @@ export-scale: $(VENV)/.test ## export a million rows: CPU beside DuckDB's COPY, 
 
 planning: $(VENV)/.test ## plan a hundred million files: what the driver needs (PLANNED=100000000; about five minutes)
 	$(BIN)/python -m tests.cluster.planning --files $(PLANNED)
+
+increment: $(VENV)/.test ## ten million listed files against as many known ones: what the driver needs (ROWS=10000000; about two minutes)
+	$(BIN)/python -m tests.cluster.increment --files $(ROWS)
 
 million: $(VENV)/.test ## a million files on two workers beside ten thousand (MILLION=1000000; 5 GB of disk, about ten minutes)
 	$(BIN)/python -m tests.cluster.million --files $(MILLION)

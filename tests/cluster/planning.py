@@ -31,6 +31,7 @@ from dicomflow.pipeline import reading
 from dicomflow.pipeline.stages import Stages
 from dicomflow.schema.profile import load_profile
 from dicomflow.summary import Totals
+from dicomflow.watch import Watcher
 from dicomflow.worker import ScanJob
 from tests.cluster.simulation import Simulation
 
@@ -82,17 +83,16 @@ class SimulatedCluster:
         return ScanResult(task_id=task.task_id, files=task.files, data_files=(), counts={("ok", None): task.files})
 
 
-def plan(files: int, workers: int) -> SimulatedCluster:
-    """Plan and submit so many files."""
+def plan(listing: Iterator[pa.Table], files: int, workers: int) -> SimulatedCluster:
+    """Plan and submit these files, so many."""
     cluster, totals = SimulatedCluster(workers), Totals()
     config = load_config(None, {"compute.scheduler": "tcp://127.0.0.1:8786", "compute.workers": workers})
     with tempfile.TemporaryDirectory() as folder, patch.object(reading, "open_cluster", lambda *_: cluster):
         job = ScanJob(run_id="r", started=0, staging=folder, profile=load_profile("minimal"), config=config)
         about = reading.About(plan=Path(folder) / "plan", fingerprint="f", sources=["/archive"])
         seen = Watch(files, totals)
-        reading.Reading(job, about, reading.Books(totals=totals, stages=Stages(), changed=seen)).read(
-            list_simulated(files)
-        )
+        books = reading.Books(totals=totals, stages=Stages(), watcher=Watcher(), changed=seen)
+        reading.Reading(job, about, books).read(listing)
     assert cluster.files == totals.done == files and totals.counts == {("ok", None): files}
     return cluster
 
@@ -108,7 +108,7 @@ class Watch:
 
     def __call__(self) -> None:
         if self._totals.done >= self._next:
-            self._next += self._files // 10
+            self._next += max(1, self._files // 10)
             memory = psutil.Process().memory_info().rss
             seconds = time.perf_counter() - self._started
             print(f"{self._totals.done:>13,} files  {seconds:7.1f} s  {memory / 1e6:6.0f} MB", flush=True)
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=100_000_000)
     parser.add_argument("--workers", type=int, default=64)
     options = parser.parse_args()
-    cluster = plan(options.files, options.workers)
+    cluster = plan(list_simulated(options.files), options.files, options.workers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         f"{cluster.files:,} files in {cluster.tasks:,} tasks, at most {cluster.transport.most_in_flight:,} in flight; "
