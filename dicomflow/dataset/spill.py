@@ -29,6 +29,11 @@ MAX_BYTES = 1 << 30
 _PART_BYTES = 1 << 27
 """Of rows in one file: they are copied while they are sorted."""
 
+_TEXTS_AT_ONCE = 1 << 15
+"""Texts that are Python's at the same time."""
+
+_hash = xxhash.xxh3_64_intdigest
+
 Integers = npt.NDArray[np.int64]
 
 
@@ -129,9 +134,11 @@ class Buckets:
         return pa.Table.from_batches(batches) if batches else None
 
     def __iter__(self) -> Iterator[pa.Table]:
-        """All rows, some buckets at a time."""
+        """All rows, some buckets at a time; they are forgotten."""
         if not self._parts:
-            yield from [pa.concat_tables(self._waiting)] if self._waiting else []
+            held = self.held()
+            self.clear()
+            yield from [] if held is None else [held]
             return
         self.spill()
         for first, end in cut_ranges(self.sizes, self._max_bytes // 4):
@@ -168,9 +175,11 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray) -> Integers:
     >>> [int(bucket) < BUCKETS for bucket in hash_texts(pa.array(["a", None]))]
     [True, True]
     """
-    texts = texts.cast(pa.binary()).fill_null(b"")
-    numbers = np.fromiter(map(xxhash.xxh3_64_intdigest, texts.to_pylist()), np.uint64, len(texts))
-    return (numbers % BUCKETS).astype(np.int64)
+    buckets = np.empty(len(texts), np.int64)
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = texts.slice(start, _TEXTS_AT_ONCE).cast(pa.binary()).fill_null(b"").to_pylist()
+        buckets[start : start + len(some)] = np.fromiter(map(_hash, some), np.uint64, len(some)) % BUCKETS
+    return buckets
 
 
 def _pieces(tables: Sequence[pa.Table]) -> Iterator[pa.Table]:
