@@ -101,8 +101,8 @@ def test_files_to_read_come_as_they_were_listed(tmp_path: Path, memory: int) -> 
 
 
 def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
-    """Five times as many files, all of them changed, take no more: held in memory they would."""
-    few, many = (measure(tmp_path / str(files), files) for files in (50_000, 250_000))
+    """Four times as many files, all of them changed, take no more: held in memory they would."""
+    few, many = (measure(tmp_path / str(files), files) for files in (40_000, 160_000))
     assert many < few + 30, (few, many)
 
 

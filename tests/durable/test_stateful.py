@@ -21,6 +21,7 @@ from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.verification import CHECKS
 from dicomflow.errors import DatasetError, DatasetLocked
+from tests.dataset.tight import tight
 from tests.durable.disk import Crash, Disk, dying
 from tests.durable.model import Content, expect, expect_series, read_series, read_with_duckdb, read_with_pandas, write
 
@@ -310,5 +311,19 @@ class DurablePartitions(Durable):
 
 TestDurablePartitions = DurablePartitions.TestCase
 TestDurablePartitions.settings = settings(
+    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")) // 3
+)
+
+
+class DurableTight(Durable):
+    """The same in no memory: whatever may go to the disk does, and files are compared a bucket at a time."""
+
+    def _extract(self, mode: str, other: bool) -> dicomflow.RunSummary:
+        with tight():
+            return super()._extract(mode, other)
+
+
+TestDurableTight = DurableTight.TestCase
+TestDurableTight.settings = settings(
     TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")) // 3
 )
