@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,22 +18,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.config import SourcesConfig
-from dicomflow.dataset.changes import Changes, Mode, compare, place_of
-from dicomflow.dataset.known import check_sources, count_outcomes, read_known
+from dicomflow.config import DatasetConfig, SourcesConfig
+from dicomflow.dataset.changes import Mode, place_of
+from dicomflow.dataset.comparison import Bucket, Comparison
+from dicomflow.dataset.known import SourceCheck, count_outcomes, iter_known
 from dicomflow.dataset.layout import TABLES, Layout, list_parts, partition_of
 from dicomflow.dataset.lock import Owner, find_owner
 from dicomflow.dataset.parts import count_rows
 from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.errors import DatasetError, SourceError, Status
-from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.sources import list_files
 from dicomflow.summary import Totals
 from dicomflow.uri import uri_from_path
 from dicomflow.watch import Progress
 
 NEWEST_RUNS = 10
+
+MEMORY = DatasetConfig().memory_bytes
+"""Bytes for holding a listing against the ledger; what does not fit is spilled to the folder for temporary files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,50 +244,68 @@ def _compare(
     progress: Progress | None,
 ) -> Rerun:
     now = int(datetime.now(UTC).timestamp() * 1_000_000)
-    known = read_known(ledger)
     present = [source for source in snapshot.sources if os.path.lexists(source)]
     problems = {
         source: f"{uri_from_path(source)}: is not there any more"
         for source in snapshot.sources
         if source not in present
     }
-    try:
-        listed = _list_files(present, layout, config or SourcesConfig(), progress)
-    except SourceError as error:  # it went away just now
-        problems[""], present, listed = str(error), [], SOURCE_FILE_SCHEMA.empty_table()
-    for source in present:
+    with tempfile.TemporaryDirectory(prefix="dicomflow-status-", ignore_cleanup_errors=True) as spill:
+        comparison = Comparison(Path(spill) / "files", MEMORY)
+        checks = {source: SourceCheck([source]) for source in present}
         try:
-            check_sources(known, listed, [source])
-        except DatasetError as error:
-            problems[source] = str(error)
-    scope = [source for source in present if source not in problems]
-    return _count_changes(compare(listed, known, scope, Mode.INCREMENT, now), known, list(problems.values()))
+            for listed in _list_files(present, layout, config or SourcesConfig(), progress):
+                comparison.add_listed(listed)
+                for check in checks.values():
+                    check.add(listed)
+        except SourceError as error:  # it went away just now
+            problems[""], checks, comparison = str(error), {}, Comparison(Path(spill) / "nothing", MEMORY)
+        problems |= _find_empty(checks, ledger)
+        for known in iter_known(ledger):
+            comparison.add_known(known)
+        counts: Counter[str] = Counter()
+        for bucket in comparison.compare([source for source in checks if source not in problems], Mode.INCREMENT, now):
+            counts.update(_count_changes(bucket))
+    return Rerun(**counts, problems=tuple(problems.values()))
 
 
-def _list_files(sources: Sequence[str], layout: Layout, config: SourcesConfig, progress: Progress | None) -> pa.Table:
-    totals, batches = Totals(), []
+def _list_files(
+    sources: Sequence[str], layout: Layout, config: SourcesConfig, progress: Progress | None
+) -> Iterator[pa.Table]:
+    totals = Totals()
     for batch in list_files(sources, config=config, exclude=layout.root) if sources else ():
-        batches.append(batch)
         totals.listed += batch.num_rows
+        yield pa.Table.from_batches([batch])
         if progress is not None:
             progress("list", totals)
-    return pa.Table.from_batches(batches, SOURCE_FILE_SCHEMA)
 
 
-def _count_changes(changes: Changes, known: pa.Table, problems: Sequence[str]) -> Rerun:
-    to_read = changes.to_read.num_rows
+def _find_empty(checks: Mapping[str, SourceCheck], ledger: Sequence[Path]) -> dict[str, str]:
+    """SOURCEs that had files and have none."""
+    found = {}
+    for source, check in checks.items():
+        try:
+            check.finish(iter_known(ledger))
+        except DatasetError as error:
+            found[source] = str(error)
+    return found
+
+
+def _count_changes(bucket: Bucket) -> dict[str, int]:
+    """Of some files: what ``Rerun`` has a count of."""
+    known, changes = bucket.known, bucket.changes
+    to_read, settled = changes.to_read.num_rows, changes.settled.num_rows
     present = _count_known(changes.to_read, known, pc.not_equal(known["status"], str(Status.REMOVED)))
     retried = _count_known(changes.to_read, known, pc.equal(known["status"], str(Status.FAILED)))
-    return Rerun(
-        listed=changes.listed,
-        new=to_read - present,
-        changed=present - retried,
-        retried=retried,
-        settled=changes.settled.num_rows,
-        unchanged=changes.listed - to_read - changes.settled.num_rows,
-        removed=changes.removed.num_rows,
-        problems=tuple(problems),
-    )
+    return {
+        "listed": changes.listed,
+        "new": to_read - present,
+        "changed": present - retried,
+        "retried": retried,
+        "settled": settled,
+        "unchanged": changes.listed - to_read - settled,
+        "removed": changes.removed.num_rows,
+    }
 
 
 def _count_known(files: pa.Table, known: pa.Table, mask: pa.ChunkedArray) -> int:

@@ -34,13 +34,8 @@ COMPACT = "compact"
 _HAS_ROW = (str(Status.OK), str(Status.PARTIAL), str(Status.CONFLICT))
 
 
-def read_known(ledger_parts: Sequence[Path]) -> pa.Table:
-    """The columns of the ledger that a run compares with, of all rows."""
-    return pa.concat_tables([KNOWN_SCHEMA.empty_table(), *iter_known(ledger_parts)])
-
-
 def iter_known(ledger_parts: Sequence[Path]) -> Iterator[pa.Table]:
-    """The same, some rows after the others: ``KNOWN_SCHEMA``."""
+    """What a run compares with of the ledger, some rows after the others: ``KNOWN_SCHEMA``."""
     for part in ledger_parts:
         for rows in iter_part(part, KNOWN_SCHEMA.names):
             yield rows.cast(KNOWN_SCHEMA)
@@ -135,17 +130,6 @@ def check_partitions(snapshot: Snapshot | None, partition_by: Sequence[str], mod
 
 def _say_partitions(names: Sequence[str]) -> str:
     return f"partitions by {', '.join(names)}" if names else "no partitions"
-
-
-def check_sources(known: pa.Table, listed: pa.Table, sources: Sequence[str]) -> None:
-    """See ``SourceCheck``: of all files at once.
-
-    Raises:
-        DatasetError: a SOURCE has no file at all, and had some.
-    """
-    check = SourceCheck(sources)
-    check.add(listed)
-    check.finish([known])
 
 
 class SourceCheck:

@@ -8,15 +8,16 @@ import pyarrow as pa
 import pytest
 
 from dicomflow.dataset.changes import KNOWN_COLUMNS, Mode, compare
+from dicomflow.dataset.comparison import KNOWN_SCHEMA
 from dicomflow.dataset.known import (
+    SourceCheck,
     check_columns,
     check_replaced,
-    check_sources,
     count_outcomes,
     count_staying,
+    iter_known,
     join_sources,
     last_listed,
-    read_known,
 )
 from dicomflow.dataset.layout import Layout, list_parts
 from dicomflow.dataset.snapshot import Snapshot
@@ -45,14 +46,26 @@ def listed(*rows: Row) -> pa.Table:
     return fill_rows(SOURCE_FILE_SCHEMA, [{**row, "status": row.get("settled")} for row in rows])
 
 
+def read_known(ledgers: list[Path]) -> pa.Table:
+    return pa.concat_tables([KNOWN_SCHEMA.empty_table(), *iter_known(ledgers)])
+
+
+def check_sources(known: pa.Table, found: pa.Table, sources: list[str]) -> None:
+    """The listing, and the ledger, come a row at a time."""
+    check = SourceCheck(sources)
+    for row in range(found.num_rows):
+        check.add(found.slice(row, 1))
+    check.finish(known.slice(row, 1) for row in range(known.num_rows))
+
+
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_columns_to_compare_with(ledgers: list[Path]) -> None:
     """All rows of all parts, in their order, in these columns; of no parts none."""
     known = read_known(ledgers)
-    assert known.column_names == list(KNOWN_COLUMNS) == read_known([]).column_names
-    assert known["uri"].to_pylist() == ["/s/a", "/s/b", "/t/c", "/s/gone", "/t/d"] and read_known([]).num_rows == 0
+    assert known.schema == KNOWN_SCHEMA and known.column_names == list(KNOWN_COLUMNS)
+    assert known["uri"].to_pylist() == ["/s/a", "/s/b", "/t/c", "/s/gone", "/t/d"] and not [*iter_known([])]
 
 
 def test_a_ledger_that_is_damaged(ledgers: list[Path]) -> None:

@@ -24,13 +24,12 @@ import pyarrow.compute as pc
 
 import dicomflow
 from dicomflow.config import DatasetConfig
-from dicomflow.dataset.changes import Mode, compare
 from dicomflow.dataset.commit import prepare_destination
+from dicomflow.dataset.findings import Findings
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import load_profile
 from dicomflow.synth import write_studies
@@ -100,12 +99,10 @@ def deduplicate_and_publish(work: Path, rows: int) -> str:
     with write_lock(layout) as lock:
         transaction = Transaction(layout, instances_schema(load_profile("standard")), CONFIG, lock)
         transaction.staging.keep_only(transaction.staging.ledgers())
-        nothing = SOURCE_FILE_SCHEMA.empty_table()
-        changes = compare(nothing, transaction.read_known(), [], Mode.INCREMENT, 0)
-        transaction.staging.keep_only(transaction.staging.ledgers())
-        verdicts = transaction.settle(changes)
+        findings = Findings.none(layout.spill, CONFIG.memory_bytes)
+        verdicts = transaction.settle(findings)
         run = {"run_id": "scale", "started": "2024-01-01T00:00:00+00:00", "dicomflow": dicomflow.__version__}
-        snapshot = transaction.commit(changes, verdicts, ["/scale"], run, 1)
+        snapshot = transaction.commit(findings, verdicts, ["/scale"], run, 1)
     assert snapshot.rows("files") == rows
     return f"{snapshot.rows('instances'):,} instances, {snapshot.rows('conflicts'):,} conflicts, {_sizes(snapshot)}"
 

@@ -325,5 +325,5 @@ class DurableTight(Durable):
 
 TestDurableTight = DurableTight.TestCase
 TestDurableTight.settings = settings(
-    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")) // 3
+    TestDurable.settings, max_examples=int(os.environ.get("DURABLE_EXAMPLES", "10")) // 5
 )
