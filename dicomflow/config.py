@@ -208,7 +208,8 @@ class DatasetConfig(Section):
         partition_by: up to three columns by which the parts of ``instances`` are split into folders: ``Modality``, or the year of
             a date, ``StudyDate.year``.
         max_partitions: a run that would leave more folders than this is refused.
-        memory_bytes: memory for finding repeated keys, and for compacting; what does not fit is spilled to the disk.
+        memory_bytes: memory for holding a listing against the ledger, for finding repeated keys, and for compacting; what does
+            not fit is spilled to the disk.
     """
 
     compression_level: Annotated[int, Field(ge=1, le=22)] = 1

@@ -7,36 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from dicomflow.config import DatasetConfig, SourcesConfig
-from dicomflow.dataset.changes import Mode, place_of
-from dicomflow.dataset.comparison import Bucket, Comparison
-from dicomflow.dataset.known import SourceCheck, count_outcomes, iter_known
+from dicomflow.config import SourcesConfig
+from dicomflow.dataset.known import count_outcomes
 from dicomflow.dataset.layout import TABLES, Layout, list_parts, partition_of
 from dicomflow.dataset.lock import Owner, find_owner
 from dicomflow.dataset.parts import count_rows
 from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot, read_json
-from dicomflow.errors import DatasetError, SourceError, Status
-from dicomflow.sources import list_files
-from dicomflow.summary import Totals
+from dicomflow.errors import DatasetError
+from dicomflow.rerun import Rerun, compare_with_sources
 from dicomflow.uri import uri_from_path
 from dicomflow.watch import Progress
 
 NEWEST_RUNS = 10
-
-MEMORY = DatasetConfig().memory_bytes
-"""Bytes for holding a listing against the ledger; what does not fit is spilled to the folder for temporary files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,31 +57,6 @@ class Staged:
 
     tasks: int
     files: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rerun:
-    """What the same run would find now.
-
-    Attributes:
-        listed: the sum of the five counts that follow.
-        new: files that are not known, or were gone.
-        changed: known ones with another size or time, or written while they were read.
-        retried: files that failed earlier.
-        settled: what listing alone settles, otherwise than before: special files, folders that cannot be read.
-        unchanged: files that would not be read.
-        removed: known files that are gone.
-        problems: SOURCEs that are gone or empty: a run over them would be refused.
-    """
-
-    listed: int
-    new: int
-    changed: int
-    retried: int
-    settled: int
-    unchanged: int
-    removed: int
-    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +126,9 @@ def dataset_status(
     snapshot, parts = _find_published(layout)
     ledger = parts.get("files", [])
     outcomes, removed = _count_files(ledger)
+    rerun = None
+    if snapshot and listing:
+        rerun = compare_with_sources(layout, snapshot, ledger, config or SourcesConfig(), progress)
     return DatasetStatus(
         dest=str(layout.root),
         version=snapshot.version if snapshot else 0,
@@ -178,7 +144,7 @@ def dataset_status(
         writer=find_owner(layout),
         commit_pending=layout.commit_record.exists(),
         staged=_count_staged(layout),
-        rerun=_compare(layout, snapshot, ledger, config, progress) if snapshot and listing else None,
+        rerun=rerun,
     )
 
 
@@ -231,84 +197,3 @@ def _count_staged(layout: Layout) -> Staged | None:
             files += count_rows([part])
             tasks += 1
     return Staged(tasks=tasks, files=files) if tasks else None
-
-
-# ---- what a re-run would do ------------------------------------------------------------------------------------------
-
-
-def _compare(
-    layout: Layout,
-    snapshot: Snapshot,
-    ledger: Sequence[Path],
-    config: SourcesConfig | None,
-    progress: Progress | None,
-) -> Rerun:
-    now = int(datetime.now(UTC).timestamp() * 1_000_000)
-    present = [source for source in snapshot.sources if os.path.lexists(source)]
-    problems = {
-        source: f"{uri_from_path(source)}: is not there any more"
-        for source in snapshot.sources
-        if source not in present
-    }
-    with tempfile.TemporaryDirectory(prefix="dicomflow-status-", ignore_cleanup_errors=True) as spill:
-        comparison = Comparison(Path(spill) / "files", MEMORY)
-        checks = {source: SourceCheck([source]) for source in present}
-        try:
-            for listed in _list_files(present, layout, config or SourcesConfig(), progress):
-                comparison.add_listed(listed)
-                for check in checks.values():
-                    check.add(listed)
-        except SourceError as error:  # it went away just now
-            problems[""], checks, comparison = str(error), {}, Comparison(Path(spill) / "nothing", MEMORY)
-        problems |= _find_empty(checks, ledger)
-        for known in iter_known(ledger):
-            comparison.add_known(known)
-        counts: Counter[str] = Counter()
-        for bucket in comparison.compare([source for source in checks if source not in problems], Mode.INCREMENT, now):
-            counts.update(_count_changes(bucket))
-    return Rerun(**counts, problems=tuple(problems.values()))
-
-
-def _list_files(
-    sources: Sequence[str], layout: Layout, config: SourcesConfig, progress: Progress | None
-) -> Iterator[pa.Table]:
-    totals = Totals()
-    for batch in list_files(sources, config=config, exclude=layout.root) if sources else ():
-        totals.listed += batch.num_rows
-        yield pa.Table.from_batches([batch])
-        if progress is not None:
-            progress("list", totals)
-
-
-def _find_empty(checks: Mapping[str, SourceCheck], ledger: Sequence[Path]) -> dict[str, str]:
-    """SOURCEs that had files and have none."""
-    found = {}
-    for source, check in checks.items():
-        try:
-            check.finish(iter_known(ledger))
-        except DatasetError as error:
-            found[source] = str(error)
-    return found
-
-
-def _count_changes(bucket: Bucket) -> dict[str, int]:
-    """Of some files: what ``Rerun`` has a count of."""
-    known, changes = bucket.known, bucket.changes
-    to_read, settled = changes.to_read.num_rows, changes.settled.num_rows
-    present = _count_known(changes.to_read, known, pc.not_equal(known["status"], str(Status.REMOVED)))
-    retried = _count_known(changes.to_read, known, pc.equal(known["status"], str(Status.FAILED)))
-    return {
-        "listed": changes.listed,
-        "new": to_read - present,
-        "changed": present - retried,
-        "retried": retried,
-        "settled": settled,
-        "unchanged": changes.listed - to_read - settled,
-        "removed": changes.removed.num_rows,
-    }
-
-
-def _count_known(files: pa.Table, known: pa.Table, mask: pa.ChunkedArray) -> int:
-    """How many of these files are known, of those that the mask picks."""
-    places = place_of(known.filter(mask))
-    return pc.sum(pc.is_in(place_of(files), value_set=places)).as_py() or 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dicomflow.dataset.check_parts import REMAKE, TableState
-from dicomflow.dataset.deduplicate import Engine
+from dicomflow.dataset.engine import Engine
 from dicomflow.dataset.layout import ROLLUPS
 from dicomflow.dataset.parts import read_schema
 from dicomflow.dataset.verification import Findings

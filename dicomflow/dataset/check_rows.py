@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dicomflow.dataset.check_parts import TableState
 from dicomflow.dataset.check_rollups import check_rollups, find_obstacle
-from dicomflow.dataset.deduplicate import Engine
+from dicomflow.dataset.engine import Engine
 from dicomflow.dataset.layout import BASE_TABLES
 from dicomflow.dataset.verification import MAX_FAULTS, Fault, Findings
 from dicomflow.errors import Code, DatasetError, Status, describe

@@ -11,22 +11,17 @@ with another one.  Of a duplicate no row is kept; should it win later, or the wi
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomflow.dataset.changes import place_of
+from dicomflow.dataset.engine import Engine, escape_paths
 from dicomflow.dataset.parts import count_rows, read_part
 from dicomflow.dataset.rows import Rows, group_rows
-from dicomflow.errors import DatasetError
-
-if TYPE_CHECKING:
-    import duckdb
 
 COUNT_IN_MEMORY = 2_000_000
 """Ledger rows up to which keys are counted in memory."""
@@ -62,8 +57,6 @@ UNREAD_SCHEMA = pa.schema(
 MOVES_SCHEMA = pa.schema([EDITS_SCHEMA.field(name) for name in ("uri", "member", "place")])
 
 _AFFECTED_SCHEMA = pa.schema([EDITS_SCHEMA.field("part"), *MOVES_SCHEMA])
-
-_BATCH_ROWS = 1 << 16
 
 _CLAIMS = """
 create temp table gone as
@@ -227,7 +220,7 @@ def find_affected(parts: Sequence[Path], moves: Rows, *, spill: Path, memory: in
     found = Rows(_AFFECTED_SCHEMA, spill, memory)
     with Engine(spill, memory) as engine:
         engine.register_rows("moves", moves)
-        engine.ask_rows(_AFFECTED, found, [_escape(parts)])
+        engine.ask_rows(_AFFECTED, found, [escape_paths(parts)])
     for path, rows in group_rows(found.tables(), "part"):
         yield Path(path), rows.drop_columns("part")
 
@@ -241,86 +234,6 @@ def _find_in_memory(parts: Sequence[Path], moves: pa.Table) -> Iterator[tuple[Pa
         at = pc.index_in(place_of(rows), value_set=wanted).drop_null()
         if len(at):
             yield part, moves.take(at)
-
-
-class Engine:
-    """DuckDB in bounded memory, for one question."""
-
-    def __init__(self, spill: Path, memory: int) -> None:
-        self._spill = spill
-        self._memory = memory
-
-    def __enter__(self) -> Self:
-        import duckdb  # 0.1 s that a run without repeated keys never needs
-
-        self._error = duckdb.Error
-        config = {
-            "temp_directory": str(self._spill),
-            "memory_limit": f"{self._memory}B",
-            "preserve_insertion_order": "false",
-        }
-        self._connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def view(self, name: str, parts: Sequence[Path], condition: str) -> None:
-        """Name ledger parts, whose names may hold what DuckDB takes for patterns."""
-        self.run(
-            f"create temp view {name} as from read_parquet([{_quote(parts)}], filename = 'part', hive_partitioning = false)"
-            + condition
-        )
-
-    def register(self, name: str, rows: pa.Table) -> None:
-        """Name a table in memory."""
-        self._connection.register(name, rows)
-
-    def register_rows(self, name: str, rows: Rows) -> None:
-        """Name rows, wherever they are."""
-        if parts := rows.parts():
-            self.run(f"create temp view {name} as from read_parquet([{_quote(parts)}], hive_partitioning = false)")
-        else:
-            self.register(name, rows.whole())
-
-    def run(self, script: str) -> None:
-        """Run statements."""
-        try:
-            self._connection.execute(script)
-        except self._error as error:
-            raise self._fault(error) from None
-
-    def ask(self, query: str, arguments: list[object] | None = None) -> pa.Table:
-        """The answer to a query."""
-        try:
-            answer: pa.Table = self._connection.sql(query, params=arguments or []).to_arrow_table()
-        except self._error as error:
-            raise self._fault(error) from None
-        return answer
-
-    def ask_rows(self, query: str, rows: Rows, arguments: list[object] | None = None) -> Rows:
-        """Add the answer to a query, as it comes."""
-        try:
-            relation = self._connection.sql(query, params=arguments or [])
-            make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
-            for batch in make(_BATCH_ROWS):
-                rows.add(pa.Table.from_batches([batch]))
-        except self._error as error:
-            raise self._fault(error) from None
-        return rows
-
-    def _fault(self, error: Exception) -> DatasetError:
-        kind = type(error).__name__  # the text may quote a value
-        detail = f": {str(error).splitlines()[0]}" if kind in ("IOException", "OutOfMemoryException") else ""
-        return DatasetError(f"{self._spill.parent}: the ledger cannot be searched: {kind}{detail}")
-
-
-def _escape(parts: Iterable[Path]) -> list[str]:
-    return [glob.escape(str(part)) for part in parts]
-
-
-def _quote(parts: Iterable[Path]) -> str:
-    return ", ".join("'" + path.replace("'", "''") + "'" for path in _escape(parts))
 
 
 def _may_repeat(ledger_parts: Sequence[Path]) -> bool:

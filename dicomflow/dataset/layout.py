@@ -14,7 +14,7 @@ In: DEST.  Out: paths.  Pure but for looking what a folder holds; the one place 
         staging/records/*.arrow          what the rollups need of those of instances: streams of Arrow, with a digest
         staging/plan/*.parquet           what tasks are to read, one part per task; made anew by each run
         next/TABLE/*.parquet             tables as they will be, while a commit is prepared
-        spill/                           what does not fit into memory, while a commit is prepared
+        spill/                           what does not fit into memory, while files are compared and a commit is prepared
         runs/RUN.json                    one record per run
 """
 

@@ -14,7 +14,8 @@ from rich.text import Text
 from dicomflow.dataset.lock import Owner
 from dicomflow.report.summary import render_facts, render_outcomes
 from dicomflow.report.text import format_bytes, format_seconds, harmless
-from dicomflow.status import DatasetStatus, Rerun, RunStatus, TableStatus
+from dicomflow.rerun import Rerun
+from dicomflow.status import DatasetStatus, RunStatus, TableStatus
 
 _RUN_COLUMNS = ("started (UTC)", "mode", "listed", "read", "removed", "time", "version")
 

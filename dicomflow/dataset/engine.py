@@ -1,0 +1,106 @@
+"""DuckDB in bounded memory, for questions about the parts of a dataset.
+
+In: paths of parts, rows, SQL.  Out: tables, rows.  Knows no layout and no question.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+
+from dicomflow.dataset.rows import Rows
+from dicomflow.errors import DatasetError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_BATCH_ROWS = 1 << 16
+
+_TELLING = ("IO Error: ", "Out of Memory Error: ")
+"""Begin of what is said of the machine, not of the data."""
+
+
+class Engine:
+    """DuckDB in bounded memory, for one question."""
+
+    def __init__(self, spill: Path, memory: int) -> None:
+        self._spill = spill
+        self._memory = memory
+
+    def __enter__(self) -> Self:
+        import duckdb  # 0.1 s that a run without repeated keys never needs
+
+        self._error = duckdb.Error
+        config = {
+            "temp_directory": str(self._spill),
+            "memory_limit": f"{self._memory}B",
+            "preserve_insertion_order": "false",
+        }
+        self._connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def view(self, name: str, parts: Sequence[Path], condition: str) -> None:
+        """Name ledger parts."""
+        self.run(
+            f"create temp view {name} as from read_parquet([{_quote(parts)}], filename = 'part', hive_partitioning = false)"
+            + condition
+        )
+
+    def register(self, name: str, rows: pa.Table) -> None:
+        """Name a table in memory."""
+        self._connection.register(name, rows)
+
+    def register_rows(self, name: str, rows: Rows) -> None:
+        """Name rows, wherever they are."""
+        if parts := rows.parts():
+            self.run(f"create temp view {name} as from read_parquet([{_quote(parts)}], hive_partitioning = false)")
+        else:
+            self.register(name, rows.whole())
+
+    def run(self, script: str) -> None:
+        """Run statements."""
+        try:
+            self._connection.execute(script)
+        except self._error as error:
+            raise self._fault(error) from None
+
+    def ask(self, query: str, arguments: list[object] | None = None) -> pa.Table:
+        """The answer to a query."""
+        try:
+            answer: pa.Table = self._connection.sql(query, params=arguments or []).to_arrow_table()
+        except self._error as error:
+            raise self._fault(error) from None
+        return answer
+
+    def ask_rows(self, query: str, rows: Rows, arguments: list[object] | None = None) -> Rows:
+        """Add the answer to a query, as it comes."""
+        try:
+            relation = self._connection.sql(query, params=arguments or [])
+            make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
+            for batch in make(_BATCH_ROWS):
+                rows.add(pa.Table.from_batches([batch]))
+        except (self._error, pa.ArrowException, OSError) as error:  # the last two: what DuckDB says through Arrow
+            raise self._fault(error) from None
+        return rows
+
+    def _fault(self, error: Exception) -> DatasetError:
+        kind, text = type(error).__name__, str(error)  # which may quote a value
+        is_telling = kind in ("IOException", "OutOfMemoryException") or text.startswith(_TELLING)
+        detail = f": {text.splitlines()[0]}" if is_telling else ""
+        return DatasetError(f"{self._spill.parent}: the ledger cannot be searched: {kind}{detail}")
+
+
+def escape_paths(parts: Iterable[Path]) -> list[str]:
+    """As DuckDB takes them: their names may hold what it takes for patterns."""
+    return [glob.escape(str(part)) for part in parts]
+
+
+def _quote(parts: Iterable[Path]) -> str:
+    return ", ".join("'" + path.replace("'", "''") + "'" for path in escape_paths(parts))

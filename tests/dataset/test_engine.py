@@ -1,0 +1,49 @@
+"""DuckDB's answers, as tables and as rows; what goes wrong is one line that quotes no value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dicomflow.dataset.engine import Engine
+from dicomflow.dataset.rows import Rows
+from dicomflow.errors import DatasetError
+
+SCHEMA = pa.schema([pa.field("uri", pa.string()), pa.field("size", pa.int64())])
+MEMORY = 1 << 28
+
+
+@pytest.mark.parametrize("memory", [0, MEMORY], ids=["spilled", "held"])
+def test_rows_go_in_and_come_out(tmp_path: Path, memory: int) -> None:
+    """In the order that the query says, wherever they are kept, and with the types of the schema."""
+    folder = tmp_path / "it's [1] *"
+    rows = Rows(SCHEMA, folder, memory)
+    for number in range(3):
+        rows.add(pa.table({"uri": [f"/{number}", None], "size": pa.array([number, None], pa.int64())}))
+    with Engine(folder, MEMORY) as engine:
+        engine.register_rows("files", rows)
+        query = "select uri, (size + ?)::integer as size from files where uri is not null order by size desc"
+        found = engine.ask_rows(query, Rows(SCHEMA, folder, memory), [10])
+        assert engine.ask("select count(*) from files").column(0).to_pylist() == [6]
+    assert found.whole().equals(pa.table({"uri": ["/2", "/1", "/0"], "size": [12, 11, 10]}, SCHEMA))
+
+
+def test_a_query_that_fails_on_the_way(tmp_path: Path) -> None:
+    """When some rows have come already."""
+    query = "select '/' as uri, case when i < 1000000 then i else error('secret') end as size from range(1000001) t(i)"
+    with Engine(tmp_path, MEMORY) as engine, pytest.raises(DatasetError, match="cannot be searched: ") as caught:
+        engine.ask_rows(query, Rows(SCHEMA, tmp_path, MEMORY))
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_too_little_memory(tmp_path: Path) -> None:
+    """What is missing is said."""
+    (tmp_path / "spill").write_text("in the way")
+    query = "select i::varchar || repeat('x', 50) as uri, i as size from range(3000000) t(i) order by hash(i)"
+    with (
+        Engine(tmp_path / "spill", 1 << 24) as engine,
+        pytest.raises(DatasetError, match=r"cannot be searched: \w+: .*(IO Error|Out of Memory|memory|directory)"),
+    ):
+        engine.ask_rows(query, Rows(SCHEMA, tmp_path, MEMORY))
