@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mask, Mode, compare, find_unlisted, place_of
-from dicomflow.dataset.spill import BUCKETS, Buckets, Integers, cut_ranges, hash_texts
+from dicomflow.dataset.spill import BUCKETS, MAX_BYTES, Buckets, Integers, cut_ranges, hash_texts
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import files_schema
 
@@ -122,7 +122,7 @@ class Comparison:
             for side in sides:
                 side.spill()
             sizes = self._listed.sizes + self._known.sizes + self._staged.sizes
-            for first, end in cut_ranges(sizes, self._memory // _BUCKET_SHARE):
+            for first, end in cut_ranges(sizes, min(self._memory // _BUCKET_SHARE, MAX_BYTES)):
                 yield [side.read(first, end) or nothing for side, nothing in zip(sides, empty, strict=True)]
         for side in sides:
             side.clear()

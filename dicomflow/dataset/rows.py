@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomflow.dataset.parts import iter_part
+from dicomflow.dataset.spill import MAX_BYTES
 from dicomflow.errors import DatasetError, describe
 
 SHARE = 32
@@ -37,7 +38,7 @@ class Rows:
         self.schema = schema
         self.num_rows = 0
         self._spill = spill
-        self._max_bytes = memory // SHARE
+        self._max_bytes = min(memory // SHARE, MAX_BYTES)
         self._name = uuid.uuid4().hex[:12]
         self._waiting: list[pa.Table] = []
         self._bytes = 0

@@ -30,6 +30,15 @@ def test_rows_go_in_and_come_out(tmp_path: Path, memory: int) -> None:
     assert found.whole().equals(pa.table({"uri": ["/2", "/1", "/0"], "size": [12, 11, 10]}, SCHEMA))
 
 
+def test_many_rows_keep_their_order(tmp_path: Path) -> None:
+    """Though they come in pieces, made by several threads."""
+    query = "select (i % 7)::varchar as uri, i as size from range(300000) t(i) order by uri, size desc"
+    with Engine(tmp_path, MEMORY) as engine:
+        found = engine.ask_rows(query, Rows(SCHEMA, tmp_path, 1 << 20)).whole()
+    keys = found["uri"].cast(pa.int64()).to_numpy() * 10**6 - found["size"].to_numpy()
+    assert found.num_rows == 300_000 and (keys[1:] > keys[:-1]).all()
+
+
 def test_a_query_that_fails_on_the_way(tmp_path: Path) -> None:
     """When some rows have come already."""
     query = "select '/' as uri, case when i < 1000000 then i else error('secret') end as size from range(1000001) t(i)"
