@@ -117,12 +117,14 @@ _COMPARE = """
 import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
+from dicomflow.dataset import comparison as module, spill
 from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.comparison import KNOWN_SCHEMA, Comparison
 from dicomflow.dataset.findings import Findings
 from dicomflow.model import SOURCE_FILE_SCHEMA
 
 MEMORY = 16 << 20
+module.BUCKETS = spill.BUCKETS = 64  # little memory needs few
 folder, files = Path(sys.argv[1]), int(sys.argv[2])
 
 def rows(schema, start, size, **more):
