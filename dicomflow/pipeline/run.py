@@ -149,12 +149,9 @@ class Run:
 
     def _count(self, survey: Survey) -> None:
         totals, findings = self.totals, survey.findings
-        totals.listed, totals.to_read, totals.resumed = (
-            findings.listed,
-            survey.expected - survey.resumed,
-            survey.resumed,
-        )
-        totals.removed, totals.unchanged = findings.removed.num_rows, survey.unchanged
+        totals.listed, totals.removed = findings.listed, findings.removed.num_rows
+        totals.to_read, totals.resumed = survey.expected - survey.resumed, survey.resumed
+        totals.unchanged = survey.unchanged
 
     # ---- reading ----
 
