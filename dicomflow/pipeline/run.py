@@ -55,7 +55,6 @@ class Run:
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
         self.run_id = make_run_id(self.began)
-        self.trace_id = uuid.uuid4().hex
         self.totals = Totals()
         self.stages = Stages()
         self._watcher = watcher
@@ -67,7 +66,7 @@ class Run:
         Raises:
             DicomflowError: see ``extract``.
         """
-        bind_run(self.run_id, self.trace_id)
+        bind_run(self.run_id, uuid.uuid4().hex)
         self._watcher.on_begin(self.run_id)
         try:
             summary = self._run()
@@ -154,7 +153,6 @@ class Run:
     def _prepare_reading(self, transaction: Transaction) -> Reading:
         job = ScanJob(
             run_id=self.run_id,
-            trace_id=self.trace_id,
             started=self.started,
             staging=str(self.layout.staging),
             profile=self.profile,
