@@ -4,7 +4,7 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
 
     scheduler   which scheduler, and how many tasks at once
     cluster     what a cluster is to the rest of the house
-    submit      the loop: what is in flight, what becomes of tasks whose workers die
+    submit      the loop: what is in flight, what becomes of tasks that are lost
     bag         the heart: tasks as partitions of a Dask bag
     threads     in this process          client    on a ``distributed`` cluster
     connect     how a client is had             local     a cluster of this machine
@@ -14,7 +14,7 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
     frame       a dataset as a Dask DataFrame
 """
 
-from dicomflow.compute.cluster import Cluster, Function, Handlers, Note, open_cluster
+from dicomflow.compute.cluster import Cluster, Function, Handlers, Killed, Loss, Note, open_cluster
 from dicomflow.compute.frame import DaskFrame, make_frame
 from dicomflow.compute.meter import record_stages
 from dicomflow.compute.scheduler import choose_scheduler, count_workers
@@ -24,6 +24,8 @@ __all__ = [
     "DaskFrame",
     "Function",
     "Handlers",
+    "Killed",
+    "Loss",
     "Note",
     "choose_scheduler",
     "count_workers",

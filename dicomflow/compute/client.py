@@ -17,13 +17,13 @@ import dask
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.bag import make_bag
-from dicomflow.compute.cluster import Function, Handlers, Note, Task
+from dicomflow.compute.cluster import Function, Handlers, Killed, Note, Task
 from dicomflow.compute.connect import Connection
 from dicomflow.compute.scheduler import NO_CLUSTER
-from dicomflow.compute.submit import Killed, run_tasks
+from dicomflow.compute.submit import run_tasks
 from dicomflow.compute.watch import WorkerWatch
 from dicomflow.config import ComputeConfig
-from dicomflow.errors import ComputeError, first_line
+from dicomflow.errors import ComputeError, OutOfMemory, first_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -153,7 +153,11 @@ def _futures_of(bag: Any) -> list[Future]:
 
 
 def _open_result(future: Future, result: Any) -> Any:
-    """What the one task of a partition gave, or raised."""
+    """What the one task of a partition gave, or how it was lost.
+
+    Raises:
+        Exception: what it raised.
+    """
     from distributed import KilledWorker
 
     if isinstance(result, CancelledError):
@@ -163,6 +167,8 @@ def _open_result(future: Future, result: Any) -> Any:
     _, error, trace = result
     if isinstance(error, KilledWorker):
         return Killed(first_line(error))
+    if isinstance(error, OutOfMemory):
+        return error
     if _is_of_another_environment(error):
         raise ComputeError(
             f"the Dask cluster cannot take these tasks ({type(error).__name__}): install the version of dicomflow that runs "

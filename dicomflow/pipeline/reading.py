@@ -18,13 +18,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from dicomflow.compute import Handlers, Note, choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow.compute import Handlers, Loss, Note, choose_scheduler, count_workers, open_cluster, record_stages
 from dicomflow.dataset.changes import is_below
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import cut_task, read_plan, write_plan
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, Status
+from dicomflow.errors import Code, OutOfMemory, Status
 from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
 from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
 from dicomflow.pipeline.stages import Stages
@@ -37,7 +37,14 @@ from dicomflow.watch import Watcher
 from dicomflow.worker import ScanJob, scan_task
 
 PIECES = 8
-"""A task whose workers died is divided into so many: of 16,384 files, one is found in five rounds."""
+"""A task that was lost is divided into so many: of 16,384 files, one is found in five rounds."""
+
+_KILLS = Outcome(status=Status.FAILED, code=Code.WORKER_KILLED, message="every worker that read this file died")
+_NO_MEMORY = Outcome(
+    status=Status.FAILED,
+    code=Code.OUT_OF_MEMORY,
+    message="reading this file takes more memory than a process gets that reads nothing else",
+)
 
 _log = get_logger("pipeline")
 
@@ -157,20 +164,18 @@ class Reading:
         self._totals.in_flight = in_flight
 
     def _split(self, task: ScanTask) -> list[ScanTask]:
-        """What its dead workers told of a task does not count: the pieces begin anew."""
+        """What was told of a lost task does not count: the pieces begin anew."""
         self._watcher.on_task_lost(task.task_id)
         return cut_task(task, cut_slice(task.start, task.stop, PIECES))
 
-    def _give_up(self, task: ScanTask) -> None:
-        """The ledger row of a file that no worker survives."""
+    def _give_up(self, task: ScanTask, loss: Loss) -> None:
+        """The ledger row of a file that no worker can read."""
         files = read_plan(task)
         rows = LedgerRows(files.num_rows)
-        outcome = Outcome(
-            status=Status.FAILED, code=Code.WORKER_KILLED, message="every worker that read this file died"
-        )
+        outcome = _NO_MEMORY if isinstance(loss, OutOfMemory) else _KILLS
         for index, uri in enumerate(files["uri"].to_pylist()):
             rows.set(index, outcome)
-            _log.error("file_killed_workers", uri=uri, code=str(Code.WORKER_KILLED), task_id=task.task_id)
+            _log.error("file_given_up", uri=uri, code=str(outcome.code), task_id=task.task_id)
         part = write_data_file(
             rows.to_table(files, self._job.run_id, self._job.started),
             files_schema(),
