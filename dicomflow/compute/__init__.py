@@ -10,11 +10,11 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
     connect     how a client is had             local     a cluster of this machine
     remote      clusters that are started elsewhere            security  encryption
     versions    the same dicomflow everywhere       meter    what tasks spend their time on
-    watch       how many workers there are
+    watch       how many workers there are, and whether they work
     frame       a dataset as a Dask DataFrame
 """
 
-from dicomflow.compute.cluster import Cluster, Function, Handlers, Killed, Loss, Note, open_cluster
+from dicomflow.compute.cluster import Cluster, Function, Handlers, Killed, Loss, Note, WorkerCounts, open_cluster
 from dicomflow.compute.frame import DaskFrame, make_frame
 from dicomflow.compute.meter import record_stages
 from dicomflow.compute.scheduler import choose_scheduler, count_workers
@@ -27,6 +27,7 @@ __all__ = [
     "Killed",
     "Loss",
     "Note",
+    "WorkerCounts",
     "choose_scheduler",
     "count_workers",
     "make_frame",

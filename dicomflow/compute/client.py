@@ -55,17 +55,21 @@ class ClientCluster:
         self, function: Function, tasks: Iterable[Task], *, name: str, on: Handlers[Task, Any], span: Sequence[str] = ()
     ) -> None:
         """See ``Cluster.map``."""
-        client, connection = self._connection.client, self._connection
+        client = self._connection.client
         transport = _BagTransport(client, function, name, _Spans(span))
-        watching = WorkerWatch(
-            client, connection.patience, transport.cancel, connection.most_workers, transport.has_tasks
+        watch = transport.watch = WorkerWatch(
+            client, self._connection.terms, transport.cancel, is_waiting=transport.has_tasks, tell=on.workers
         )
+
+        def hear(said: dict[str, Any]) -> None:
+            watch.note_progress()
+            on.note(said)
+
         try:
-            with _hear_notes(client, transport.topic, on.note), watching as transport.watch:
+            with _hear_notes(client, transport.topic, hear), watch:
                 run_tasks(iter(tasks), transport, on)
         except (TimeoutError, CancelledError, OSError) as error:
-            reason = watching.reason or first_line(error)
-            raise ComputeError(f"the Dask cluster was lost: {reason}") from error
+            raise (watch.end or ComputeError(f"the Dask cluster was lost: {first_line(error)}")) from error
         finally:
             transport.cancel()
 
@@ -110,7 +114,13 @@ class _BagTransport:
         return self.watch.threads if self.watch else 0
 
     def submit(self, tasks: Sequence[Any]) -> list[Future]:
-        """One bag for the tasks of each span."""
+        """One bag for the tasks of each span.
+
+        Raises:
+            ComputeError: the watch has given up, when no task was there to tell.
+        """
+        if self.watch and self.watch.end:
+            raise self.watch.end
         futures: list[Any] = [None] * len(tasks)
         for span, places in _by_span(tasks):
             with self._spans.enter(span):
@@ -128,6 +138,8 @@ class _BagTransport:
         ended = []
         for future, result in self._ended.next_batch():
             self._futures.discard(future)
+            if self.watch:
+                self.watch.note_progress()
             ended.append((future, _open_result(future, result)))
         return ended
 

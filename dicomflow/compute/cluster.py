@@ -35,8 +35,26 @@ Function = Callable[[Any, Note], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCounts:
+    """Workers of a cluster at one moment.
+
+    Attributes:
+        running: take tasks.
+        paused: take none before they have memory again.
+    """
+
+    running: int = 0
+    paused: int = 0
+
+    @property
+    def all_paused(self) -> bool:
+        """Whether there are some, and none of them takes a task."""
+        return bool(self.paused) and not self.running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers(Generic[Task, Result]):
-    """What the driver does with what comes back; called in the driver, one at a time.
+    """What the driver does with what comes back; called in the driver.
 
     Attributes:
         done: the result of a task is there.
@@ -45,6 +63,9 @@ class Handlers(Generic[Task, Result]):
         give_up: the task was lost alone, with nothing else in flight; and how.
         note: a worker says something of a task under way.
         flow: how many tasks are in flight, each time that this changes.
+        workers: how many workers there are, about once per second; where they are not threads of this process.
+
+    ``note`` and ``workers`` may come from other threads than the rest.
     """
 
     done: Callable[[Result], None]
@@ -52,6 +73,7 @@ class Handlers(Generic[Task, Result]):
     give_up: Callable[[Task, Loss], None] | None = None
     note: Note = field(default=lambda _: None)
     flow: Callable[[int], None] = field(default=lambda _: None)
+    workers: Callable[[WorkerCounts], None] = field(default=lambda _: None)
 
 
 class Cluster(Protocol):

@@ -18,7 +18,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from dicomflow.compute import Handlers, Loss, Note, choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow.compute import (
+    Handlers,
+    Loss,
+    Note,
+    WorkerCounts,
+    choose_scheduler,
+    count_workers,
+    open_cluster,
+    record_stages,
+)
 from dicomflow.dataset.changes import is_below
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.ledger import LedgerRows
@@ -121,7 +130,12 @@ class Reading:
             self._changed()
             start = time.perf_counter()
             handlers = Handlers(
-                done=self._book, split=self._split, give_up=self._give_up, note=self._hear, flow=self._note_flow
+                done=self._book,
+                split=self._split,
+                give_up=self._give_up,
+                note=self._hear,
+                flow=self._note_flow,
+                workers=self._note_workers,
             )
             run = partial(_scan_and_record, job=self._job, log=log_context())
             cluster.map(
@@ -162,6 +176,10 @@ class Reading:
 
     def _note_flow(self, in_flight: int) -> None:
         self._totals.in_flight = in_flight
+
+    def _note_workers(self, counts: WorkerCounts) -> None:
+        """On a thread of the cluster's, like notes."""
+        self._totals.workers_running, self._totals.workers_paused = counts.running, counts.paused
 
     def _split(self, task: ScanTask) -> list[ScanTask]:
         """What was told of a lost task does not count: the pieces begin anew."""

@@ -22,7 +22,7 @@ def double(task: int, _note: Note) -> tuple[int, int]:
 
 
 def slow(task: int, _note: Note) -> int:
-    time.sleep(0.3)
+    time.sleep(0.1)
     return task
 
 

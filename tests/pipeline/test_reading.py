@@ -30,7 +30,12 @@ def test_files_that_get_no_memory(
     victims = sorted(source.iterdir())[3:9:5]
     for victim in victims:
         victim.rename(f"{victim}.hog")
-    settings: dict[str, Any] = {"scheduler": scheduler, "workers": workers, "plan__files_per_task": 6, "columns": "minimal"}
+    settings: dict[str, Any] = {
+        "scheduler": scheduler,
+        "workers": workers,
+        "plan__files_per_task": 6,
+        "columns": "minimal",
+    }
     with poisoned(".hog=MEMORY"):
         summary = extract(source, tmp_path / "d", **settings)
     assert summary.outcomes == (("ok", None, 10), ("failed", "out_of_memory", 2)) and leftovers(tmp_path / "d") == []
