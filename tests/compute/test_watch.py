@@ -179,7 +179,9 @@ def test_one_of_two_workers_paused(capsys: pytest.CaptureFixture[str]) -> None:
                 pause(*fractions)
     assert not over.is_set()
     lines = [line for line in capsys.readouterr().err.splitlines() if "workers_paused" in line]
-    assert ["paused=1" in line for line in lines] == [True, False] and "paused=2" in lines[1] and "running=0" in lines[1]
+    assert (
+        ["paused=1" in line for line in lines] == [True, False] and "paused=2" in lines[1] and "running=0" in lines[1]
+    )
 
 
 def test_paused_workers_that_still_do_something() -> None:

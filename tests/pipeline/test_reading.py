@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Status, Worker
 
+from dicomflow.errors import ComputeError
+from dicomflow.summary import Totals
 from dicomflow.synth import make_series
+from tests.compute.test_watch import wait_until
 from tests.poison import poisoned
 from tests.test_pipeline import extract, leftovers, read_all
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Twelve files of one series."""
+    """Twenty-four files of one series."""
     folder = tmp_path / "source"
     folder.mkdir()
-    for number, file in enumerate(make_series("mr", instances=12)):
+    for number, file in enumerate(make_series("mr", instances=24)):
         (folder / f"f{number:02}").write_bytes(file.data)
     return folder
 
@@ -27,23 +31,42 @@ def test_files_that_get_no_memory(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], scheduler: str, workers: int
 ) -> None:
     """A task that gets no memory is divided until the file stands alone; all others are in the dataset, and nothing is left."""
-    victims = sorted(source.iterdir())[3:9:5]
+    victims = sorted(source.iterdir())[3:15:11]
     for victim in victims:
         victim.rename(f"{victim}.hog")
     settings: dict[str, Any] = {
         "scheduler": scheduler,
         "workers": workers,
-        "plan__files_per_task": 6,
+        "plan__files_per_task": 12,
         "columns": "minimal",
     }
     with poisoned(".hog=MEMORY"):
         summary = extract(source, tmp_path / "d", **settings)
-    assert summary.outcomes == (("ok", None, 10), ("failed", "out_of_memory", 2)) and leftovers(tmp_path / "d") == []
+    assert summary.outcomes == (("ok", None, 22), ("failed", "out_of_memory", 2)) and leftovers(tmp_path / "d") == []
     failed = [row for row in read_all(tmp_path / "d")["files"] if row["status"] == "failed"]
     assert [Path(row["uri"]).name for row in failed] == [f"{victim.name}.hog" for victim in victims]
     said = capsys.readouterr().err
     assert said.count("file_given_up") == 2 and "task_out_of_memory" in said
     settings |= {"scheduler": "threads"}
     assert extract(source, tmp_path / "d", **settings).outcomes == (
-        ("ok", None, 12),
+        ("ok", None, 24),
     )  # tried again like all that failed
+
+
+def test_workers_that_are_all_paused(source: Path, tmp_path: Path) -> None:
+    """The run ends with one line; the same command goes on where it was when there is memory again."""
+    settings: dict[str, Any] = {"scheduler": "in-process", "plan__files_per_task": 1, "columns": "minimal"}
+    paused: list[Worker] = []
+
+    def pause(stage: str, totals: Totals) -> None:
+        if stage == "scan" and totals.tasks_done == 3 and not paused:
+            paused.extend(worker for worker in Worker._instances if worker.status == Status.running)
+            for worker in paused:
+                worker.memory_manager.memory_pause_fraction = 1e-9
+            wait_until(lambda: all(worker.status == Status.paused for worker in paused))
+
+    with pytest.raises(ComputeError, match="^all workers of the Dask cluster .1. are paused") as caught:
+        extract(source, tmp_path / "d", progress=pause, compute__no_worker_seconds=0.2, **settings)
+    assert paused and "\n" not in str(caught.value) and not (tmp_path / "d" / "instances").exists()
+    summary = extract(source, tmp_path / "d", **settings | {"scheduler": "threads"})
+    assert summary.resumed >= 3 and summary.read + summary.resumed == summary.rows == 24
