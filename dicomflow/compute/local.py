@@ -1,6 +1,6 @@
 """A Dask cluster of this machine: in this process, or worker processes.  Nothing of it listens beyond loopback by itself.
 
-In: ``ComputeConfig``.  Out: a ``LocalCluster``.
+In: ``ComputeConfig``, ``ClusterConfig``.  Out: a ``LocalCluster``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import count_workers
-from dicomflow.compute.security import LOOPBACK, web_server
+from dicomflow.compute.security import LOOPBACK, security_of_processes, web_server
 from dicomflow.config import ComputeConfig
 
 if TYPE_CHECKING:
@@ -25,10 +25,15 @@ QUIET_WORKERS = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED"
 
 
 def start_local(config: ComputeConfig, scheduler: str, cluster: ClusterConfig) -> LocalCluster:
-    """Start it with all its workers, or with the least number where they come by need."""
+    """Start it with all its workers, or with the least number where they come by need.
+
+    Raises:
+        ComputeError: a certificate cannot be read, or made.
+    """
     from distributed import LocalCluster
 
     in_process = scheduler == "in-process"
+    security = None if in_process else security_of_processes(cluster)
     workers = count_workers(config, scheduler, cluster)
     processes = workers if cluster.adapt is None else cluster.adapt.minimum
     with warnings.catch_warnings():  # a port that is taken is replaced by a free one, and the address is printed
@@ -41,6 +46,7 @@ def start_local(config: ComputeConfig, scheduler: str, cluster: ClusterConfig) -
             host=None if in_process else "127.0.0.1",
             scheduler_kwargs=web_server(config.dashboard_address),
             worker_dashboard_address=config.worker_dashboard_address or LOOPBACK,
+            security=security,
             silence_logs=logging.CRITICAL,
         )
 

@@ -60,7 +60,7 @@ def security_of_cluster(cluster: ClusterConfig) -> Security | None:
     """
     from distributed import Security
 
-    if not cluster.encrypt:
+    if cluster.encrypt is False:
         return None
     if cluster.tls is not None:
         return _from_files(cluster.tls)
@@ -71,6 +71,15 @@ def security_of_cluster(cluster: ClusterConfig) -> Security | None:
             "certificates for the cluster cannot be made without the package cryptography; install it, name certificates in "
             "cluster.tls, or set cluster.encrypt: false"
         ) from None
+
+
+def security_of_processes(cluster: ClusterConfig) -> Security | None:
+    """For worker processes of this machine: others who are logged in could connect, but only if it is asked for.
+
+    Raises:
+        ComputeError: see ``security_of_cluster``.
+    """
+    return security_of_cluster(cluster) if cluster.encrypt or cluster.tls is not None else None
 
 
 def client_arguments(security: Security) -> dict[str, Any]:

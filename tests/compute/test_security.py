@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import distributed
 import psutil
 import pytest
 
 import dicomflow
 from dicomflow.compute.connect import Connection
+from dicomflow.compute.local import start_local
 from dicomflow.compute.security import (
+    ROLES,
     as_dask_config,
     is_exposed,
     security_of_address,
@@ -148,13 +151,14 @@ def test_encryption_as_settings_of_dask(tmp_path: Path) -> None:
         assert inherited.get_tls_config_for_role(role)["key"] == str(key)
 
 
-@pytest.mark.parametrize("scheduler", ["in-process", "processes"])
-def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str) -> None:
-    """It leaves web servers for health and metrics, of the scheduler and of each worker."""
-    config = make_settings(compute__workers=1)
+@pytest.mark.parametrize(("scheduler", "protocol"), [("in-process", "inproc://"), ("processes", "tls://")])
+def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str, protocol: str) -> None:
+    """It leaves web servers for health and metrics, of the scheduler and of each worker; what else listens speaks TLS, if asked to."""
+    config = make_settings(compute__workers=1, cluster__encrypt=True)
     before = {found.laddr for found in psutil.Process().net_connections(kind="inet")}
     with Connection(config.compute, scheduler, config.cluster) as connection:
         connection.client.wait_for_workers(1, timeout=30)
+        assert str(connection.client.scheduler.address).startswith(protocol)
         ours = psutil.Process()
         listening = [
             found.laddr
@@ -163,6 +167,22 @@ def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str) -> 
             if found.status == psutil.CONN_LISTEN and found.laddr not in before
         ]
     assert listening and {address.ip for address in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(("scheduler", "is_used"), [("processes", True), ("in-process", False)])
+def test_certificates_for_workers_of_this_machine(
+    scheduler: str, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes get those of the configuration; without any, and unasked, they stay on the loopback as they are."""
+    given: list[Any] = []
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **options: given.append(options["security"]))
+    cert, key = make_certificate(tmp_path)
+    tls = make_settings(cluster__tls={"ca_file": str(cert), "cert": str(cert), "key": str(key)})
+    for config in (tls, make_settings()):
+        start_local(config.compute, scheduler, config.cluster)
+    assert given[1] is None and (given[0] is not None) is is_used
+    if is_used:
+        assert {given[0].get_tls_config_for_role(role)["key"] for role in ROLES} == {str(key)}
 
 
 @pytest.fixture
