@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 
 from dicomflow.compute import (
+    Cluster,
     Handlers,
     Loss,
     Note,
@@ -89,7 +91,10 @@ class Books:
 
 
 class Reading:
-    """Reads headers into staging; may be asked more than once in a run."""
+    """Reads headers into staging; may be asked more than once in a run, on one cluster; a context manager.
+
+    The cluster is opened when there is something to read, and stays open until ``close``, or until the block is left.
+    """
 
     def __init__(self, job: ScanJob, about: About, books: Books) -> None:
         """Nothing is read yet.
@@ -109,8 +114,24 @@ class Reading:
         """Parts that workers reported, relative to staging."""
         self.tasks = 0
         self.scheduler = "threads"
+        self._cluster: Cluster | None = None
+        self._open = contextlib.ExitStack()
         self.seconds = 0.0
         """Wall seconds with tasks in flight."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def close(self) -> None:
+        """There is nothing more to read: end the cluster, which takes memory of its machine, and may cost."""
+        with self._stages.of("scan"):
+            self._cluster = None
+            self._open.close()
 
     def read(self, files: Iterator[pa.Table]) -> None:
         """Read these files.
@@ -123,11 +144,9 @@ class Reading:
         files, count = _look_ahead(files, compute.small_job_files)
         if not count:
             return
-        self.scheduler = choose_scheduler(compute, count, described)
-        workers = count_workers(compute, self.scheduler, described)
-        with self._planning(), open_cluster(compute, self.scheduler, described) as cluster:
-            self._totals.dashboard = cluster.dashboard
-            self._changed()
+        with self._planning():
+            cluster = self._cluster or self._open_cluster(count)
+            workers = count_workers(compute, self.scheduler, described)
             start = time.perf_counter()
             handlers = Handlers(
                 done=self._book,
@@ -142,6 +161,15 @@ class Reading:
                 run, self._plan(files, workers), name="scan_task", on=handlers, span=("dicomflow", self._job.run_id)
             )
             self.seconds += time.perf_counter() - start
+
+    def _open_cluster(self, files: int) -> Cluster:
+        """One that suits so many files."""
+        compute, described = self._job.config.compute, self._job.config.cluster
+        self.scheduler = choose_scheduler(compute, files, described)
+        cluster = self._cluster = self._open.enter_context(open_cluster(compute, self.scheduler, described))
+        self._totals.dashboard = cluster.dashboard
+        self._changed()
+        return cluster
 
     @contextlib.contextmanager
     def _planning(self) -> Iterator[None]:

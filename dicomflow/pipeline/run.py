@@ -89,12 +89,14 @@ class Run:
             return self._run_stages(transaction)
 
     def _run_stages(self, transaction: Transaction) -> RunSummary:
-        survey, reading = self._survey(transaction), self._prepare_reading(transaction)
-        self._read(survey, reading)
-        with self.stages.of("publish"):
-            self._enter("publish")
-            verdicts = self._settle(transaction, survey, reading)
-            self._publish(transaction, survey, verdicts)
+        survey = self._survey(transaction)
+        with self._prepare_reading(transaction) as reading:
+            self._read(survey, reading)
+            with self.stages.of("publish"):
+                self._enter("publish")
+                verdicts = self._settle(transaction, survey, reading)
+                reading.close()
+                self._publish(transaction, survey, verdicts)
         summary = self._summarise(transaction, reading)
         _log.info("run_done", files=summary.files, rows=summary.rows, seconds=summary.seconds)
         return summary
@@ -167,6 +169,8 @@ class Run:
         self._enter("list")
         with self.stages.of("scan"):
             reading.read(self._find(survey))
+        if not (survey.changes.replaced.num_rows or survey.changes.removed.num_rows):
+            reading.close()  # no old row goes, so none is missed
 
     # ---- publishing ----
 

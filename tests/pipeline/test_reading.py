@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import Status, Worker
 
+from dicomflow.compute import open_cluster
+from dicomflow.dataset.transaction import Transaction
 from dicomflow.errors import ComputeError
 from dicomflow.summary import Totals
 from dicomflow.synth import make_series
@@ -70,3 +76,49 @@ def test_workers_that_are_all_paused(source: Path, tmp_path: Path) -> None:
     assert paused and "\n" not in str(caught.value) and not (tmp_path / "d" / "instances").exists()
     summary = extract(source, tmp_path / "d", **settings | {"scheduler": "threads"})
     assert summary.resumed >= 3 and summary.read + summary.resumed == summary.rows == 24
+
+
+class Opened:
+    """Clusters as they are opened, mapped over and left."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    @contextmanager
+    def __call__(self, *arguments: Any) -> Iterator[Any]:
+        with open_cluster(*arguments) as cluster:
+            self.events.append(f"open {arguments[1]}")
+            real = cluster.map
+            cluster.map = lambda *given, **named: (self.events.append("map"), real(*given, **named))[1]
+            try:
+                yield cluster
+            finally:
+                self.events.append("leave")
+
+
+def test_one_cluster_for_all_that_a_run_reads(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found missing when the rows are settled is read on the cluster that is open; a run that can miss nothing leaves it before."""
+    opened = Opened()
+    settle = Transaction.settle
+
+    def settle_and_say(self: Transaction, changes: Any) -> Any:
+        opened.events.append("settle")
+        return settle(self, changes)
+
+    monkeypatch.setattr("dicomflow.pipeline.reading.open_cluster", opened)
+    monkeypatch.setattr(Transaction, "settle", settle_and_say)
+    settings: dict[str, Any] = {"scheduler": "threads", "columns": "minimal"}
+    files = sorted(source.iterdir())
+    shutil.copy(files[0], source / "copy")
+    os.utime(source / "copy", (1_000_000_000, 1_000_000_000))
+    extract(source, tmp_path / "d", **settings)
+    assert opened.events == ["open threads", "map", "leave", "settle"]
+    opened.events.clear()
+    files[0].unlink()
+    os.utime(files[1], (1_000_000_000, 1_000_000_000))
+    assert extract(source, tmp_path / "d", **settings).read == 2
+    assert opened.events == ["open threads", "map", "settle", "map", "settle", "leave"]
+    opened.events.clear()
+    files[1].unlink()
+    extract(source, tmp_path / "d", **settings)  # nothing to read: nothing is opened
+    assert opened.events == ["settle"]
