@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import dask
 
 from dicomflow.clusterconfig import KINDS, ClusterConfig
-from dicomflow.compute.local import QUIET_WORKERS, abandon, start_local
+from dicomflow.compute.local import QUIET_WORKERS, abandon, kept_environment, start_local
 from dicomflow.compute.remote import adapt_workers, close_cluster, scheduler_settings, start_remote
 from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds, paused_seconds
 from dicomflow.compute.security import client_arguments, is_loopback, security_of_address, warn_unencrypted
@@ -145,6 +145,7 @@ class Connection:
             started: Any = start_remote(self._config, self._scheduler, self._cluster, self._stack)
         else:
             self._stack.enter_context(dask.config.set(QUIET_WORKERS))
+            self._stack.enter_context(kept_environment())
             started = self._local = start_local(self._config, self._scheduler, self._cluster)
             self._stack.callback(close_cluster, started)
         if self._cluster.adapt is not None:

@@ -10,7 +10,10 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import dask
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import count_workers
@@ -22,6 +25,24 @@ if TYPE_CHECKING:
 
 QUIET_WORKERS = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
 """Setting of Dask for as long as the cluster lives: a worker's level, read when it imports ``distributed``."""
+
+
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Dask puts what workers are to have into the environment of this process, too, and leaves it there.
+
+    Among it is their silence: a cluster that is started by SSH later, by a command that inherits it, would never be heard of.
+    """
+    names = [*dask.config.get("distributed.nanny.pre-spawn-environ"), "PYTHONHASHSEED"]
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def start_local(config: ComputeConfig, scheduler: str, cluster: ClusterConfig) -> LocalCluster:

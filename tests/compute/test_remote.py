@@ -349,3 +349,22 @@ def test_settings_are_keys_of_dask() -> None:
     for key in scheduler_settings(make_settings().compute):
         known = key.rpartition(".")[0] if ".pre-spawn-environ." in key else key
         assert dask.config.get(known, None) is not None
+
+
+def test_class_that_cannot_adapt() -> None:
+    """SSH's class has an adapt() that cannot: whichever class it is, the line says so."""
+    path = f"{__name__}.FixedCluster"
+    config = make_settings(cluster__custom={"class_path": path}, cluster__adapt={"minimum": 1, "maximum": 2})
+    message = r"^cluster\.adapt \(--adapt\): FixedCluster cannot adapt$"
+    with pytest.raises(ComputeError, match=message), Connection(config.compute, "custom", config.cluster):
+        pass
+
+
+class FixedCluster(LocalCluster):
+    """A cluster of a fixed size."""
+
+    def __init__(self) -> None:
+        super().__init__(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50)
+
+    def adapt(self, *_args: Any, **_kwargs: Any) -> None:
+        raise NotImplementedError

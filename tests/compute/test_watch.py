@@ -13,8 +13,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dicomflow.compute import Handlers, WorkerCounts, choose_scheduler, count_workers, open_cluster, watch
-from dicomflow.compute.connect import Connection
-from dicomflow.compute.scheduler import no_worker_seconds, paused_seconds
 from dicomflow.compute.watch import Terms, WorkerWatch
 from dicomflow.errors import ComputeError
 from tests.compute.running import double, make_settings, slow
@@ -120,25 +118,6 @@ def test_nobody_is_missed_while_no_task_waits() -> None:
         assert over.wait(60) and watching.end is not None
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "seconds"),
-    [
-        ("processes", 120),
-        ("tcp://127.0.0.1:1", 120),
-        ("ssh", 120),
-        ("kubernetes", 3600),
-        ("slurm", 86_400),
-        ("pbs", 86_400),
-    ],
-)
-def test_patience_is_as_long_as_queues_are(scheduler: str, seconds: float) -> None:
-    """Where jobs wait in a queue the run waits, too, but not for paused workers; a number in the configuration wins."""
-    assert no_worker_seconds(make_settings().compute, scheduler) == seconds
-    assert no_worker_seconds(make_settings(compute__no_worker_seconds=7).compute, scheduler) == 7
-    assert paused_seconds(make_settings().compute) == 120
-    assert paused_seconds(make_settings(compute__no_worker_seconds=7).compute) == 7
-
-
 # ---- workers that Dask has paused ----
 
 
@@ -213,22 +192,3 @@ def test_worker_that_may_not_come() -> None:
         cluster.scale(2)
         assert over.wait(60)
     assert str(watching.end) == "the worker is a stranger"
-
-
-def test_class_that_cannot_adapt() -> None:
-    """SSH's class has an adapt() that cannot: whichever class it is, the line says so."""
-    path = f"{__name__}.FixedCluster"
-    config = make_settings(cluster__custom={"class_path": path}, cluster__adapt={"minimum": 1, "maximum": 2})
-    message = r"^cluster\.adapt \(--adapt\): FixedCluster cannot adapt$"
-    with pytest.raises(ComputeError, match=message), Connection(config.compute, "custom", config.cluster):
-        pass
-
-
-class FixedCluster(LocalCluster):
-    """A cluster of a fixed size."""
-
-    def __init__(self) -> None:
-        super().__init__(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50)
-
-    def adapt(self, *_args: Any, **_kwargs: Any) -> None:
-        raise NotImplementedError
