@@ -9,6 +9,7 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
     threads     in this process          client    on a ``distributed`` cluster
     connect     how a client is had             local     a cluster of this machine
     remote      clusters that are started elsewhere            security  encryption
+    ssh         certificates on other machines
     versions    the same dicomflow everywhere       meter    what tasks spend their time on
     watch       how many workers there are, and whether they work
     frame       a dataset as a Dask DataFrame

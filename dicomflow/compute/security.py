@@ -27,6 +27,9 @@ _log = get_logger("compute")
 
 ROLES = ("client", "scheduler", "worker")
 
+CERTIFICATES = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
+"""Attributes of ``Security`` that a worker needs."""
+
 LOOPBACK = "127.0.0.1:0"
 
 
@@ -120,14 +123,14 @@ def shared_with_workers(security: Security | None, folder: str) -> Iterator[Secu
     Raises:
         OSError: nothing can be written there.
     """
-    if security is None or not _is_in_memory(security.tls_worker_key):
+    if security is None or not is_in_memory(security.tls_worker_key):
         yield security
         return
     with tempfile.TemporaryDirectory(
         prefix=".dicomflow-tls-", dir=os.path.expanduser(os.path.expandvars(folder))
     ) as own:
         shared = copy.copy(security)
-        for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        for name in CERTIFICATES:
             path = Path(own, f"{name}.pem")
             path.touch(mode=0o600)
             path.write_text(getattr(security, name))
@@ -135,7 +138,8 @@ def shared_with_workers(security: Security | None, folder: str) -> Iterator[Secu
         yield shared
 
 
-def _is_in_memory(value: str | None) -> bool:
+def is_in_memory(value: str | None) -> bool:
+    """Whether this is the text of a certificate or key, not the name of a file."""
     return value is not None and "\n" in value
 
 

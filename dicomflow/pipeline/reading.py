@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from dicomflow import __version__
 from dicomflow.compute import (
     Cluster,
     Handlers,
@@ -35,7 +36,7 @@ from dicomflow.dataset.commit import discard
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import cut_task, read_plan, write_plan
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, OutOfMemory, Status
+from dicomflow.errors import Code, ComputeError, OutOfMemory, Status
 from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
 from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
 from dicomflow.pipeline.stages import Stages
@@ -156,7 +157,7 @@ class Reading:
                 flow=self._note_flow,
                 workers=self._note_workers,
             )
-            run = partial(_scan_and_record, job=self._job, log=log_context())
+            run = partial(_scan_and_record, job=self._job, log=log_context(), version=__version__)
             cluster.map(
                 run, self._plan(files, workers), name="scan_task", on=handlers, span=("dicomflow", self._job.run_id)
             )
@@ -244,8 +245,16 @@ def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Tab
     return itertools.chain(seen, files), count
 
 
-def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext) -> ScanResult:
-    """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
+def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext, version: str) -> ScanResult:
+    """Runs on the worker: the task, with the run's log, and its stages for the dashboard.
+
+    Raises:
+        ComputeError: this worker has another dicomflow, whose rows would pass for those of this one.
+    """
+    if version != __version__:
+        raise ComputeError(
+            f"a worker has dicomflow {__version__}, and this run is of {version}: install the same version there"
+        )
     with joined(log, lambda line: note({"log": line})):
         result = contain(lambda: scan_task(task, job, lambda done: note(asdict(done))))
         record_stages(result.seconds)

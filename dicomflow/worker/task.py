@@ -18,14 +18,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dicomflow import __version__
 from dicomflow.batch import Batch, build_batch
 from dicomflow.config import Config
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import read_plan
 from dicomflow.dataset.records import write_records
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, ComputeError, Status
+from dicomflow.errors import Code, Status
 from dicomflow.log import bound_task, get_logger
 from dicomflow.model import BatchDone, DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
@@ -60,7 +59,6 @@ class ScanJob:
     staging: str
     profile: Profile
     config: Config
-    version: str = __version__  # of dicomflow, where the run was asked for
 
 
 def scan_task(task: ScanTask, job: ScanJob, note: Note | None = None) -> ScanResult:
@@ -74,12 +72,7 @@ def scan_task(task: ScanTask, job: ScanJob, note: Note | None = None) -> ScanRes
     Raises:
         StorageHangs: too many reads do not come back.
         DatasetError: the plan cannot be read, or a part cannot be written.
-        ComputeError: this is another dicomflow than that of the job.
     """
-    if job.version != __version__:
-        raise ComputeError(
-            f"a worker has dicomflow {__version__}, and this run is of {job.version[:64]}: install the same version there"
-        )
     with bound_task(task.task_id):
         result = _TaskRun(task, job, note or _say_nothing).run()
         _log.info("task_done", files=result.files, retries=result.retries, seconds=sum(result.seconds.values()))

@@ -245,7 +245,7 @@ def test_package_that_is_missing(
 
 
 def test_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A scheduler and a worker started by SSH do the tasks, over TLS: they inherit the certificates of the run."""
+    """A scheduler and a worker started by SSH do the tasks, over TLS; the key of the run is in no command, and gone at the end."""
     pytest.importorskip("asyncssh")
     pytest.importorskip("cryptography")
     from tests.compute.sshd import ssh_server
@@ -269,6 +269,9 @@ def test_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all("tls://" in command for command in started)
     inherited = [re.search(r'DASK_INTERNAL_INHERIT_CONFIG="([^"]+)"', command) for command in started]
     settings = dask.config.deserialize(inherited[0][1]) if inherited[0] else {}
+    assert "PRIVATE KEY" not in str(settings)
+    key = Path(settings["distributed"]["comm"]["tls"]["worker"]["key"])
+    assert key.parent.name.startswith(".dicomflow-tls-") and not key.parent.exists()
     assert settings["distributed"]["scheduler"]["allowed-failures"] == 1
     assert settings["distributed"]["scheduler"]["worker-saturation"] == 1.0
 

@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from distributed import Status, Worker
 
+import dicomflow
 from dicomflow.compute import open_cluster
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.errors import ComputeError
+from dicomflow.model import BatchDone
+from dicomflow.pipeline import reading
 from dicomflow.summary import Totals
 from dicomflow.synth import make_series
+from dicomflow.watch import Watcher
 from tests.compute.test_watch import wait_until
 from tests.poison import poisoned
 from tests.test_pipeline import extract, leftovers, read_all
@@ -122,3 +126,21 @@ def test_one_cluster_for_all_that_a_run_reads(source: Path, tmp_path: Path, monk
     files[1].unlink()
     extract(source, tmp_path / "d", **settings)  # nothing to read: nothing is opened
     assert opened.events == ["settle"]
+
+
+class OtherVersion(Watcher):
+    """What is run after the begin is another version than what runs there."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+
+    def on_batch(self, batch: BatchDone) -> None:
+        self._patch.setattr(reading, "__version__", "9.9")
+
+
+def test_worker_of_another_version_reads_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it came by the task: its rows would pass for ours."""
+    message = rf"^a worker has dicomflow 9\.9, and this run is of {dicomflow.__version__}: "
+    settings: dict[str, Any] = {"scheduler": "threads", "columns": "minimal", "plan__files_per_task": 6}
+    with pytest.raises(ComputeError, match=message):
+        extract(source, tmp_path / "d", progress=OtherVersion(monkeypatch), **settings)
