@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +28,7 @@ from dicomflow.compute.security import (
 )
 from dicomflow.errors import ComputeError
 from dicomflow.synth import write_studies
+from tests.cluster.daemons import Daemons
 from tests.compute.certificates import make_certificate
 from tests.compute.running import make_settings
 
@@ -189,26 +186,9 @@ def test_certificates_for_workers_of_this_machine(
 def tls_cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A real ``dask scheduler`` and ``dask worker`` that speak TLS with certificates of openssl."""
     cert, key = make_certificate(tmp_path)
-    tls = ["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tls://127.0.0.1:{free.getsockname()[1]}"
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    port = address.rpartition(":")[2]
-    web = ["--dashboard-address", "127.0.0.1:0"]
-    scheduler = ["distributed.cli.dask_scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", port, *web]
-    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", *web]
-    started = []
-    try:
-        for command in (scheduler, worker):
-            arguments: list[Any] = [sys.executable, "-m", *command, *tls]
-            started.append(subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path))
-        yield address, {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
-    finally:
-        for process in started[::-1]:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    tls = {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
+    with Daemons(tmp_path / "daemons", workers=1, options=("--no-nanny",), tls=tls) as daemons:
+        yield daemons.address, tls
 
 
 def test_dataset_over_tls_is_the_same(tls_cluster: tuple[str, dict[str, str]], tmp_path: Path) -> None:
