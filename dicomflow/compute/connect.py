@@ -48,9 +48,9 @@ class Connection:
 
     def __enter__(self) -> Self:
         try:
-            self._client = self._connect()
+            client = self._connect()
             if self._config.performance_report is not None:
-                self._start_report(self._client)
+                self._start_report(client)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             self._stack.close()
             raise ComputeError(_connection_message(self._scheduler, error)) from None
@@ -115,21 +115,21 @@ class Connection:
         # both after the import, which brings the defaults: leaving restores what was there on entering
         self._silence()
         where = self._reach() if "://" in self._scheduler else {"address": self._start()}
-        client = self._stack.enter_context(Client(**where, set_as_default=False))
+        client = self._client = self._stack.enter_context(Client(**where, set_as_default=False))
         client.loop.asyncio_loop.set_exception_handler(_ignore_late_timeouts)
         if "://" not in self._scheduler:  # what the workers talk to, even where we go by a forwarded port
             warn_unencrypted(str(client.scheduler_info()["address"]))
         if self._local is None:
             check_scheduler(client, self._config.connect_timeout)
-            self._check_workers(client.nthreads().keys(), client)
+            self._check_workers(client.nthreads().keys())
         return client
 
-    def _check_workers(self, present: Collection[str], client: Client | None = None) -> None:
+    def _check_workers(self, present: Collection[str]) -> None:
         """Workers that were not asked before are asked which dicomflow they have; those of this machine have ours."""
         new = set(present) - self._asked
         if new and self._local is None:
             self._asked |= new
-            check_workers(client or self.client, self._config.connect_timeout, sorted(new))
+            check_workers(self.client, self._config.connect_timeout, sorted(new))
 
     def _reach(self) -> dict[str, Any]:
         """The scheduler of an address."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 import dicomflow
 from dicomflow.compute import Handlers, open_cluster, versions, watch
@@ -78,3 +78,9 @@ def test_worker_that_joins_later(cluster: LocalCluster, address: str, monkeypatc
     with pytest.raises(ComputeError, match=message), open_cluster(config.compute, address, config.cluster) as ours:
         ours.map(slow, tasks(), name="slow", on=Handlers(done=done.append))
     assert done
+
+
+def test_worker_that_has_gone_meanwhile(address: str) -> None:
+    """It answers nothing, and is no reason to end."""
+    with Client(address, set_as_default=False) as client:
+        versions.check_workers(client, 0.5, [*client.nthreads(), "tcp://127.0.0.1:1"])
