@@ -183,13 +183,14 @@ class ClusterConfig(Section):
 
     Attributes:
         adapt: workers come and go as there is work for them.
-        encrypt: for ssh, slurm and pbs, whether scheduler and workers speak TLS: with certificates of ``tls``, or with some that
-            are made for the run.
-        tls: certificates, also for the address ``tls://HOST:PORT``.
+        encrypt: whether scheduler and workers of ssh, slurm, pbs and processes speak TLS: with certificates of ``tls``, or with
+            some that are made for the run. None for all but processes without ``tls``, which speak on the loopback only.
+            Threads and in-process speak to nobody.
+        tls: certificates, also for the address ``tls://HOST:PORT`` and for custom.
     """
 
     adapt: AdaptConfig | None = None
-    encrypt: bool = True
+    encrypt: bool | None = None
     tls: TlsConfig | None = None
     ssh: SshConfig | None = None
     slurm: JobsConfig | None = None
@@ -199,7 +200,7 @@ class ClusterConfig(Section):
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:
-        if self.tls is not None and not self.encrypt:
+        if self.tls is not None and self.encrypt is False:
             raise ValueError("tls names certificates, and encrypt is false; take one of them out")
         return self
 
@@ -224,16 +225,25 @@ class ClusterConfig(Section):
             )
         if scheduler in KINDS and scheduler not in self.kinds:
             raise ValueError(f"compute.scheduler is {scheduler}, but there is no cluster.{scheduler} to say how")
-        if self.tls is not None and scheduler.startswith("tcp://"):
-            raise ValueError(
-                "cluster.tls has certificates, but tcp:// is not encrypted; write tls:// in compute.scheduler"
-            )
         chosen = self.choose(scheduler)
+        self._check_can_encrypt(chosen)
         if self.adapt is not None and chosen not in (*ADAPTIVE, "auto"):
             name = "a cluster at an address" if "://" in chosen else chosen
             raise ValueError(f"cluster.adapt (--adapt): {name} cannot adapt; {', '.join(ADAPTIVE)} can")
         if workers is not None:
             self._check_workers(chosen)
+
+    def _check_can_encrypt(self, chosen: str) -> None:
+        """Encryption that is asked for, and would not be there, is not passed over."""
+        if self.tls is None and not self.encrypt:
+            return
+        asked = "cluster.encrypt is true" if self.tls is None else "cluster.tls has certificates"
+        if chosen.startswith("tcp://"):
+            raise ValueError(f"{asked}, but tcp:// is not encrypted; write tls:// in compute.scheduler")
+        if chosen == "kubernetes" or (chosen == "custom" and self.tls is None):
+            raise ValueError(
+                f"{asked}, but for {chosen} it is what starts the cluster that says whether it is encrypted; take it out"
+            )
 
     def _check_workers(self, chosen: str) -> None:
         if self.adapt is not None:

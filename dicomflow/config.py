@@ -127,7 +127,8 @@ class ComputeConfig(Section):
         connect_timeout: seconds to wait for the scheduler at an address.
         small_job_files: ``auto`` takes threads below this many files.
         no_worker_seconds: so long a cluster may be without any worker before the run gives up; None for two minutes, an hour on
-            kubernetes and custom clusters, a day where jobs wait in a queue (slurm, pbs).
+            kubernetes and custom clusters, a day where jobs wait in a queue (slurm, pbs). So long, too, all workers may be paused
+            for want of memory with nothing being done; None for two minutes.
         worker_ttl: a worker of a scheduler that the run starts is given up after so many seconds without a sign of life.
     """
 

@@ -12,6 +12,7 @@ An exception means that the run (or the call) cannot go on:
     │   ├── CommitStateUnknown   recorded, but not completed; the next run completes it
     │   └── DatasetLocked    another run is writing this dataset
     ├── ComputeError         the cluster cannot be reached, or was lost
+    │   └── OutOfMemory      a task asked for memory that its process did not get; it is divided, as if its worker had died
     └── HeaderError          a single header asked for by name (``show``) cannot be read
 
 Messages name the file, the tag, the offset and what to do; never the value of a data element.
@@ -57,6 +58,10 @@ class DatasetLocked(DatasetError):
 
 class ComputeError(DicomflowError):
     """The Dask cluster cannot be reached or was lost."""
+
+
+class OutOfMemory(ComputeError):
+    """A task asked for memory that its process did not get."""
 
 
 class HeaderError(DicomflowError):
@@ -115,6 +120,7 @@ class Code(StrEnum):
     NOT_FOUND = "not_found"  # listed, but gone when it was opened; or a dangling link
     IO_ERROR = "io_error"  # reading it failed, however often it was tried; the message is the operating system's
     WORKER_KILLED = "worker_killed"  # every worker that read it died, the last ones while they read nothing else
+    OUT_OF_MEMORY = "out_of_memory"  # reading it asks for more memory than a process gets that reads nothing else
     NAME_TOO_LONG = "name_too_long"  # longer than the operating system takes
     # not_dicom
     EMPTY_FILE = "empty_file"  # no bytes at all

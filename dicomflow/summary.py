@@ -35,6 +35,8 @@ class Totals:
     retries: int = 0
     peak_rss: int = 0
     in_flight: int = 0  # tasks
+    workers_running: int = 0  # of a Dask cluster: that take tasks ...
+    workers_paused: int = 0  # ... and that take none before they have memory again
     is_listing: bool = False  # whether more files may come
     dashboard: str | None = None
     metrics: str | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from dicomflow.errors import ComputeError, DicomflowError, describe
+from dicomflow.errors import ComputeError, DicomflowError, OutOfMemory, describe
 from dicomflow.log import get_logger
 
 T = TypeVar("T")
@@ -36,7 +36,9 @@ def contain(work: Callable[[], T]) -> T:
     """Do a task's work; what it raises can be shown to anybody, and can be pickled.
 
     Raises:
-        ComputeError: for any exception that is not dicomflow's own; it does not refer to the one in whose place it stands.
+        OutOfMemory: for a ``MemoryError``.
+        ComputeError: for any other exception that is not dicomflow's own.  Neither refers to the one in whose place it stands,
+            and so to nothing that the task held.
     """
     try:
         return work()
@@ -44,15 +46,20 @@ def contain(work: Callable[[], T]) -> T:
         raise
     except Exception as error:  # noqa: BLE001  whatever it is, its text stays here
         _log.debug("task_failed", exc_info=error)
-        safe = ComputeError(_describe(error))
+        safe = _safe(error)
     raise safe
 
 
-def _describe(error: Exception) -> str:
+def _safe(error: Exception) -> ComputeError:
+    if isinstance(error, MemoryError):
+        return OutOfMemory(
+            f"a task failed: {describe_surprise(error)}: fewer workers or threads leave each more memory, a smaller "
+            "header.batch_rows needs less of it"
+        )
     if isinstance(error, OSError):
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return f"a task failed: {name}{describe(error)}"
-    return (
+        return ComputeError(f"a task failed: {name}{describe(error)}")
+    return ComputeError(
         f"a task failed: unexpected {describe_surprise(error)}; this is a fault of dicomflow: please report this line to its "
         "issue tracker (extract --log-level debug adds the traceback)"
     )

@@ -23,8 +23,9 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-from docs.stage import Browser, Cluster, run, run_in_terminal, start
+from docs.stage import Browser, run, run_in_terminal, start
 from tests.browser.chromium import open_browser, set_size
+from tests.cluster.daemons import Daemons
 
 IMAGES = Path(__file__).parent / "images"
 SLOW = Path(__file__).parent / "slow_storage.py"
@@ -102,7 +103,7 @@ def pictures_of_report(work: Path) -> None:
 def pictures_of_run(work: Path) -> None:
     """A run as it should be: status while it lasts, then workers and activities, and the performance report."""
     report = work / "report.html"
-    with Cluster(work / "plain") as cluster, Browser() as browser:
+    with Daemons(work / "plain") as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=1000, report=report) as running:
             watch(running, browser, IMAGES / "dashboard-status.png", at=0.5)
@@ -115,7 +116,7 @@ def pictures_of_run(work: Path) -> None:
 
 def picture_of_slow_storage(work: Path) -> None:
     """Each open takes two milliseconds longer."""
-    slow = Cluster(work / "slow", workers=("--preload", str(SLOW)), environment={"SLOW_OPEN": "0.002"})
+    slow = Daemons(work / "slow", options=("--preload", str(SLOW)), environment={"SLOW_OPEN": "0.002"})
     with slow as cluster, Browser() as browser:
         with job(work, cluster, files_per_task=1000) as running:
             running.wait()
@@ -128,7 +129,7 @@ def picture_of_straggler(work: Path) -> None:
     files = sum(len(names) for _, _, names in os.walk(last))
     environment = {"SLOW_OPEN": str(20 / files), "SLOW_PART": last.name}
     with (
-        Cluster(work / "straggler", workers=("--preload", str(SLOW)), environment=environment) as cluster,
+        Daemons(work / "straggler", options=("--preload", str(SLOW)), environment=environment) as cluster,
         Browser() as browser,
     ):
         browser.open(f"{cluster.dashboard}/status")
@@ -138,7 +139,7 @@ def picture_of_straggler(work: Path) -> None:
 
 def picture_of_little_memory(work: Path) -> None:
     """Workers that may use less than they need; the run is stopped when that has shown."""
-    with Cluster(work / "memory", workers=("--memory-limit", "200MiB")) as cluster, Browser() as browser:
+    with Daemons(work / "memory", options=("--memory-limit", "200MiB")) as cluster, Browser() as browser:
         browser.open(f"{cluster.dashboard}/status")
         with job(work, cluster, files_per_task=4000) as running:
             watch(running, browser, IMAGES / "dashboard-little-memory.png", seconds=80)
@@ -146,7 +147,7 @@ def picture_of_little_memory(work: Path) -> None:
 
 @contextlib.contextmanager
 def job(
-    work: Path, cluster: Cluster, *, files_per_task: int, report: Path | None = None
+    work: Path, cluster: Daemons, *, files_per_task: int, report: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run on the cluster, which does not outlive the block."""
     folder = Path(tempfile.mkdtemp(dir=work))
@@ -182,7 +183,7 @@ def watch(
     path.write_bytes(taken[round(at * (len(taken) - 1))])
 
 
-def save_activities(cluster: Cluster, browser: Browser, path: Path) -> None:
+def save_activities(cluster: Daemons, browser: Browser, path: Path) -> None:
     """Fine Performance Metrics of the tasks that read."""
     browser.open(f"{cluster.dashboard}/{FINE}")
     browser.choose("MultiChoice", "Filter by function", ["scan_task"])

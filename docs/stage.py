@@ -1,4 +1,4 @@
-"""What pictures are taken of: a Dask cluster on loopback, a browser that looks at its dashboard, a terminal.
+"""What pictures are taken with: a browser that looks at a dashboard, a terminal, programs in the background.
 
 In: programs of this environment.  Out: their processes, PNG files, what they printed.  Knows no pictures.
 """
@@ -10,62 +10,17 @@ import os
 import pty
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from selenium import webdriver
 
-WORKERS = 2
 _ERASED = re.compile(r"\r?\x1b\[2K(?:\x1b\[1A\x1b\[2K)*")
 """What rich writes before it draws lines anew."""
-
-
-class Cluster:
-    """A scheduler with its dashboard and two workers; the dashboard is there before and after a job."""
-
-    def __init__(
-        self, folder: Path, *, workers: Sequence[str] = (), environment: Mapping[str, str] | None = None
-    ) -> None:
-        """Nothing is started.
-
-        Args:
-            folder: for what workers keep.
-            workers: options of ``dask worker``.
-            environment: more of it, for the workers.
-        """
-        self._folder = folder
-        self._options = workers
-        self._environment = dict(environment or {})
-        port, dashboard = _free_ports(2)
-        self.address = f"tcp://127.0.0.1:{port}"
-        self.dashboard = f"http://127.0.0.1:{dashboard}"
-        self._scheduler = ("--host", "127.0.0.1", "--port", str(port), "--dashboard-address", f"127.0.0.1:{dashboard}")
-        self._running = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._start("distributed.cli.dask_scheduler", *self._scheduler)
-        wait_for(f"{self.dashboard}/status")
-        for number in range(WORKERS):
-            name = f"worker-{number + 1}"
-            options = ("--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard", "--name", name, *self._options)
-            local = ("--local-directory", str(self._folder / name))
-            self._start("distributed.cli.dask_worker", self.address, *options, *local, **self._environment)
-        wait_for(f"{self.dashboard}/metrics", f'dask_scheduler_workers{{state="idle"}} {float(WORKERS)}')
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._running.close()
-
-    def _start(self, module: str, *arguments: str, **environment: str) -> None:
-        process = start(module, *arguments, folder=self._folder, **environment)
-        self._running.callback(_end, process)
 
 
 class Browser:
@@ -147,28 +102,3 @@ def run_in_terminal(command: Sequence[str], folder: Path, columns: int = 90) -> 
     process.wait()
     drawn = _ERASED.split(b"".join(chunks).decode().replace("\r\n", "\n"))
     return drawn[-1], drawn[:-1]
-
-
-def wait_for(address: str, text: str = "") -> None:
-    """Until the page answers, and has this text."""
-    for _ in range(600):
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
-            if text in answer.read().decode():
-                return
-        time.sleep(0.2)
-    raise SystemExit(f"{address} does not answer {text}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in taken:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in taken]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=20)
-    process.kill()

@@ -4,7 +4,8 @@
 
 or ``LocalCluster(processes=True, preload=[poison.PATH])``, or in this process ``with poisoned(".kill=KILL")``.  Each rule is
 ``SUFFIX=ACTION[:TIMES]``: what happens when ``os.open`` meets a name with this suffix, for the first TIMES times (always,
-without one).  ACTION is a signal that the process gets (``KILL``, ``STOP``), or an error of the operating system (``EIO``).
+without one).  ACTION is a signal that the process gets (``KILL``, ``STOP``), an error of the operating system (``EIO``), or
+``MEMORY``, of which there is no more.
 TIMES are counted for each file: in one process, or over all that see the same folder ``POISON_FOLDER``.
 """
 
@@ -38,7 +39,7 @@ def parse_rules(text: str) -> list[Rule]:
     for rule in filter(None, text.split(",")):
         suffix, _, what = rule.partition("=")
         action, _, times = what.partition(":")
-        if not suffix or not (hasattr(signal, f"SIG{action}") or hasattr(errno, action)):
+        if not suffix or not (action == "MEMORY" or hasattr(signal, f"SIG{action}") or hasattr(errno, action)):
             raise ValueError(f"{rule!r}: expected SUFFIX=ACTION[:TIMES]")
         rules.append(Rule(suffix, action, int(times) if times else None))
     return rules
@@ -76,6 +77,8 @@ class Poison:
 
 
 def _act(action: str) -> None:
+    if action == "MEMORY":
+        raise MemoryError
     number = getattr(signal, f"SIG{action}", None)
     if number is None:
         raise OSError(getattr(errno, action), os.strerror(getattr(errno, action)))

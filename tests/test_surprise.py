@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from dicomflow.dictionary import format_tag
-from dicomflow.errors import ComputeError, HeaderError
+from dicomflow.errors import ComputeError, HeaderError, OutOfMemory
 from dicomflow.log import configure_logging
 from dicomflow.surprise import contain
 
@@ -63,6 +63,19 @@ def test_fault_of_the_system_is_said() -> None:
     with pytest.raises(ComputeError, match="a task failed: /staging/x: No space left on device") as caught:
         contain(fail_to_write)
     assert "fault of dicomflow" not in str(caught.value)
+
+
+def test_want_of_memory_is_no_fault() -> None:
+    """Its kind is told, since there is a way out; and nothing that the task held lives on."""
+
+    def ask_for_too_much() -> None:
+        raise MemoryError(SECRET)
+
+    with pytest.raises(
+        OutOfMemory, match=r"^a task failed: MemoryError: fewer workers .* header\.batch_rows"
+    ) as caught:
+        contain(ask_for_too_much)
+    assert caught.value.__context__ is None and SECRET not in everything(caught.value)
 
 
 def test_ours_pass() -> None:

@@ -79,7 +79,6 @@ def scan(tmp_path: Path) -> Scan:
         staging = tmp_path / f"staging{len(list(tmp_path.iterdir()))}"
         job = ScanJob(
             run_id="run",
-            trace_id="trace",
             started=0,
             staging=str(staging),
             profile=load_profile("minimal"),

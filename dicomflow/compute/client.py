@@ -17,13 +17,13 @@ import dask
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.bag import make_bag
-from dicomflow.compute.cluster import Function, Handlers, Note, Task
+from dicomflow.compute.cluster import Function, Handlers, Killed, Note, Task
 from dicomflow.compute.connect import Connection
 from dicomflow.compute.scheduler import NO_CLUSTER
-from dicomflow.compute.submit import Killed, run_tasks
+from dicomflow.compute.submit import run_tasks
 from dicomflow.compute.watch import WorkerWatch
 from dicomflow.config import ComputeConfig
-from dicomflow.errors import ComputeError, first_line
+from dicomflow.errors import ComputeError, OutOfMemory, first_line
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -55,17 +55,21 @@ class ClientCluster:
         self, function: Function, tasks: Iterable[Task], *, name: str, on: Handlers[Task, Any], span: Sequence[str] = ()
     ) -> None:
         """See ``Cluster.map``."""
-        client, connection = self._connection.client, self._connection
+        client = self._connection.client
         transport = _BagTransport(client, function, name, _Spans(span))
-        watching = WorkerWatch(
-            client, connection.patience, transport.cancel, connection.most_workers, transport.has_tasks
+        watch = transport.watch = WorkerWatch(
+            client, self._connection.terms, transport.cancel, is_waiting=transport.has_tasks, tell=on.workers
         )
+
+        def hear(said: dict[str, Any]) -> None:
+            watch.note_progress()
+            on.note(said)
+
         try:
-            with _hear_notes(client, transport.topic, on.note), watching as transport.watch:
+            with _hear_notes(client, transport.topic, hear), watch:
                 run_tasks(iter(tasks), transport, on)
         except (TimeoutError, CancelledError, OSError) as error:
-            reason = watching.reason or first_line(error)
-            raise ComputeError(f"the Dask cluster was lost: {reason}") from error
+            raise (watch.end or ComputeError(f"the Dask cluster was lost: {first_line(error)}")) from error
         finally:
             transport.cancel()
 
@@ -110,7 +114,13 @@ class _BagTransport:
         return self.watch.threads if self.watch else 0
 
     def submit(self, tasks: Sequence[Any]) -> list[Future]:
-        """One bag for the tasks of each span."""
+        """One bag for the tasks of each span.
+
+        Raises:
+            ComputeError: the watch has given up, when no task was there to tell.
+        """
+        if self.watch and self.watch.end:
+            raise self.watch.end
         futures: list[Any] = [None] * len(tasks)
         for span, places in _by_span(tasks):
             with self._spans.enter(span):
@@ -128,6 +138,8 @@ class _BagTransport:
         ended = []
         for future, result in self._ended.next_batch():
             self._futures.discard(future)
+            if self.watch:
+                self.watch.note_progress()
             ended.append((future, _open_result(future, result)))
         return ended
 
@@ -153,7 +165,11 @@ def _futures_of(bag: Any) -> list[Future]:
 
 
 def _open_result(future: Future, result: Any) -> Any:
-    """What the one task of a partition gave, or raised."""
+    """What the one task of a partition gave, or how it was lost.
+
+    Raises:
+        Exception: what it raised.
+    """
     from distributed import KilledWorker
 
     if isinstance(result, CancelledError):
@@ -163,6 +179,8 @@ def _open_result(future: Future, result: Any) -> Any:
     _, error, trace = result
     if isinstance(error, KilledWorker):
         return Killed(first_line(error))
+    if isinstance(error, OutOfMemory):
+        return error
     if _is_of_another_environment(error):
         raise ComputeError(
             f"the Dask cluster cannot take these tasks ({type(error).__name__}): install the version of dicomflow that runs "

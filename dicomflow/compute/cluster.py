@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import NO_CLUSTER
 from dicomflow.config import ComputeConfig
-from dicomflow.errors import ComputeError, describe
+from dicomflow.errors import ComputeError, OutOfMemory, describe
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -22,31 +22,62 @@ Result = TypeVar("Result")
 Note = Callable[[dict[str, Any]], None]
 """Takes what a task says while it runs: plain values only, for they travel as msgpack."""
 
+
+class Killed(Exception):
+    """The workers that ran a task died, as often as the cluster allows; the text says what the cluster says."""
+
+
+Loss: TypeAlias = Killed | OutOfMemory
+"""How a task ends that says nothing of what it was to do: it is divided."""
+
 Function = Callable[[Any, Note], Any]
 """What is mapped: (task, note) -> result; runs on the worker and can be pickled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCounts:
+    """Workers of a cluster at one moment.
+
+    Attributes:
+        running: take tasks.
+        paused: take none before they have memory again.
+    """
+
+    running: int = 0
+    paused: int = 0
+
+    @property
+    def all_paused(self) -> bool:
+        """Whether there are some, and none of them takes a task."""
+        return bool(self.paused) and not self.running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers(Generic[Task, Result]):
-    """What the driver does with what comes back; called in the driver, one at a time.
+    """What the driver does with what comes back; called in the driver.
 
     Attributes:
         done: the result of a task is there.
-        split: the task's workers died, each time: what to run in its place; itself where it cannot be split.
-        give_up: the task alone, with nothing else in flight, has killed its workers.
+        split: the task was lost, each time (its workers died, or it got no memory): what to run in its place; itself where it
+            cannot be split.
+        give_up: the task was lost alone, with nothing else in flight; and how.
         note: a worker says something of a task under way.
         flow: how many tasks are in flight, each time that this changes.
+        workers: how many workers there are, about once per second; where they are not threads of this process.
+
+    ``note`` and ``workers`` may come from other threads than the rest.
     """
 
     done: Callable[[Result], None]
     split: Callable[[Task], Sequence[Task]] | None = None
-    give_up: Callable[[Task], None] | None = None
+    give_up: Callable[[Task, Loss], None] | None = None
     note: Note = field(default=lambda _: None)
     flow: Callable[[int], None] = field(default=lambda _: None)
+    workers: Callable[[WorkerCounts], None] = field(default=lambda _: None)
 
 
 class Cluster(Protocol):
-    """Something that maps a function over tasks as a Dask bag."""
+    """Something that maps a function over tasks as a Dask bag; more than once, if it is asked again."""
 
     @property
     def dashboard(self) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 import dask
 
 from dicomflow.clusterconfig import KINDS, ClusterConfig
-from dicomflow.compute.local import QUIET_WORKERS, abandon, start_local
+from dicomflow.compute.local import QUIET_WORKERS, abandon, kept_environment, start_local
 from dicomflow.compute.remote import adapt_workers, close_cluster, scheduler_settings, start_remote
-from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds
+from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds, paused_seconds
 from dicomflow.compute.security import client_arguments, is_loopback, security_of_address, warn_unencrypted
-from dicomflow.compute.versions import check_versions
+from dicomflow.compute.versions import check_scheduler, check_workers
+from dicomflow.compute.watch import Terms
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, describe, first_line
 
@@ -42,12 +44,13 @@ class Connection:
         self._stack = contextlib.ExitStack()
         self._client: Client | None = None
         self._local: LocalCluster | None = None
+        self._asked: set[str] = set()
 
     def __enter__(self) -> Self:
         try:
-            self._client = self._connect()
+            client = self._connect()
             if self._config.performance_report is not None:
-                self._start_report(self._client)
+                self._start_report(client)
         except (OSError, TimeoutError, ValueError, RuntimeError) as error:
             self._stack.close()
             raise ComputeError(_connection_message(self._scheduler, error)) from None
@@ -72,14 +75,14 @@ class Connection:
         return self._client
 
     @property
-    def patience(self) -> float:
-        """Seconds that it may be without workers."""
-        return no_worker_seconds(self._config, self._scheduler)
-
-    @property
-    def most_workers(self) -> int:
-        """How many workers it may come to have by need; 0 where their number is fixed."""
-        return self._cluster.adapt.maximum if self._cluster.adapt is not None else 0
+    def terms(self) -> Terms:
+        """What is asked of its workers while tasks are in flight."""
+        return Terms(
+            missing_seconds=no_worker_seconds(self._config, self._scheduler),
+            paused_seconds=paused_seconds(self._config),
+            most_workers=self._cluster.adapt.maximum if self._cluster.adapt is not None else 0,
+            check=self._check_workers,
+        )
 
     @property
     def dashboard(self) -> str | None:
@@ -112,13 +115,21 @@ class Connection:
         # both after the import, which brings the defaults: leaving restores what was there on entering
         self._silence()
         where = self._reach() if "://" in self._scheduler else {"address": self._start()}
-        client = self._stack.enter_context(Client(**where, set_as_default=False))
+        client = self._client = self._stack.enter_context(Client(**where, set_as_default=False))
         client.loop.asyncio_loop.set_exception_handler(_ignore_late_timeouts)
         if "://" not in self._scheduler:  # what the workers talk to, even where we go by a forwarded port
             warn_unencrypted(str(client.scheduler_info()["address"]))
         if self._local is None:
-            check_versions(client, self._config.connect_timeout)
+            check_scheduler(client, self._config.connect_timeout)
+            self._check_workers(client.nthreads().keys())
         return client
+
+    def _check_workers(self, present: Collection[str]) -> None:
+        """Workers that were not asked before are asked which dicomflow they have; those of this machine have ours."""
+        new = set(present) - self._asked
+        if new and self._local is None:
+            self._asked |= new
+            check_workers(self.client, self._config.connect_timeout, sorted(new))
 
     def _reach(self) -> dict[str, Any]:
         """The scheduler of an address."""
@@ -134,6 +145,7 @@ class Connection:
             started: Any = start_remote(self._config, self._scheduler, self._cluster, self._stack)
         else:
             self._stack.enter_context(dask.config.set(QUIET_WORKERS))
+            self._stack.enter_context(kept_environment())
             started = self._local = start_local(self._config, self._scheduler, self._cluster)
             self._stack.callback(close_cluster, started)
         if self._cluster.adapt is not None:

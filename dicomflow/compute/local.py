@@ -1,6 +1,6 @@
 """A Dask cluster of this machine: in this process, or worker processes.  Nothing of it listens beyond loopback by itself.
 
-In: ``ComputeConfig``.  Out: a ``LocalCluster``.
+In: ``ComputeConfig``, ``ClusterConfig``.  Out: a ``LocalCluster``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import logging
 import os
 import signal
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import dask
 
 from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import count_workers
-from dicomflow.compute.security import LOOPBACK, web_server
+from dicomflow.compute.security import LOOPBACK, security_of_processes, web_server
 from dicomflow.config import ComputeConfig
 
 if TYPE_CHECKING:
@@ -24,11 +27,34 @@ QUIET_WORKERS = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED"
 """Setting of Dask for as long as the cluster lives: a worker's level, read when it imports ``distributed``."""
 
 
+@contextlib.contextmanager
+def kept_environment() -> Iterator[None]:
+    """Dask puts what workers are to have into the environment of this process, too, and leaves it there.
+
+    Among it is their silence: a cluster that is started by SSH later, by a command that inherits it, would never be heard of.
+    """
+    names = [*dask.config.get("distributed.nanny.pre-spawn-environ"), "PYTHONHASHSEED"]
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def start_local(config: ComputeConfig, scheduler: str, cluster: ClusterConfig) -> LocalCluster:
-    """Start it with all its workers, or with the least number where they come by need."""
+    """Start it with all its workers, or with the least number where they come by need.
+
+    Raises:
+        ComputeError: a certificate cannot be read, or made.
+    """
     from distributed import LocalCluster
 
     in_process = scheduler == "in-process"
+    security = None if in_process else security_of_processes(cluster)
     workers = count_workers(config, scheduler, cluster)
     processes = workers if cluster.adapt is None else cluster.adapt.minimum
     with warnings.catch_warnings():  # a port that is taken is replaced by a free one, and the address is printed
@@ -41,6 +67,7 @@ def start_local(config: ComputeConfig, scheduler: str, cluster: ClusterConfig) -
             host=None if in_process else "127.0.0.1",
             scheduler_kwargs=web_server(config.dashboard_address),
             worker_dashboard_address=config.worker_dashboard_address or LOOPBACK,
+            security=security,
             silence_logs=logging.CRITICAL,
         )
 

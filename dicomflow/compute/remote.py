@@ -19,6 +19,7 @@ import dask
 from dicomflow.clusterconfig import AdaptConfig, ClusterConfig, JobsConfig
 from dicomflow.compute.scheduler import ALLOCATION, SAMPLING
 from dicomflow.compute.security import as_dask_config, security_of_cluster, shared_with_workers, web_server
+from dicomflow.compute.ssh import shared_by_ssh
 from dicomflow.config import ComputeConfig
 from dicomflow.errors import ComputeError, ConfigError, first_line
 from dicomflow.log import get_logger
@@ -121,18 +122,20 @@ def _count_to_start(config: ComputeConfig, scheduler: str, cluster: ClusterConfi
     return config.workers if jobs is None else jobs.workers
 
 
-def _start_ssh(config: ComputeConfig, cluster: ClusterConfig, _stack: ExitStack) -> Started:
-    """Scheduler and workers inherit Dask's configuration of this process, and with it the certificates of the run."""
-    _import_extra("asyncssh", "ssh")
+def _start_ssh(config: ComputeConfig, cluster: ClusterConfig, stack: ExitStack) -> Started:
+    """Scheduler and workers inherit Dask's configuration of this process, and with it where their certificates lie."""
+    asyncssh = _import_extra("asyncssh", "ssh")
     from distributed import SSHCluster
 
     ssh, security = _described(cluster.ssh), security_of_cluster(cluster)
+    options = {"connect_timeout": config.connect_timeout, **ssh.connect_options}
+    theirs = stack.enter_context(shared_by_ssh(security, ssh.hosts, options, asyncssh))
     protocol = {} if security is None else {"protocol": "tls://"}
     worker_options = {"nthreads": 1, "memory_limit": config.memory_limit, **protocol}
-    with dask.config.set(as_dask_config(security)):
+    with dask.config.set(as_dask_config(theirs)):
         started: Started = SSHCluster(
             list(ssh.hosts),
-            connect_options={"connect_timeout": config.connect_timeout, **ssh.connect_options},
+            connect_options=options,
             scheduler_options={**protocol, **web_server(config.dashboard_address), **ssh.scheduler_options},
             worker_options={**worker_options, **web_server(config.worker_dashboard_address), **ssh.worker_options},
             remote_python=ssh.remote_python or sys.executable,

@@ -69,6 +69,11 @@ def count_workers(config: ComputeConfig, scheduler: str, cluster: ClusterConfig 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def paused_seconds(config: ComputeConfig) -> float:
+    """How long the run waits where all workers are paused: those that are still in a queue would be no better off."""
+    return config.no_worker_seconds or NO_WORKER_SECONDS_HERE
+
+
 def no_worker_seconds(config: ComputeConfig, scheduler: str) -> float:
     """How long the run waits where no worker is left, or none has come yet."""
     if config.no_worker_seconds is not None:

@@ -27,6 +27,9 @@ _log = get_logger("compute")
 
 ROLES = ("client", "scheduler", "worker")
 
+CERTIFICATES = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
+"""Attributes of ``Security`` that a worker needs."""
+
 LOOPBACK = "127.0.0.1:0"
 
 
@@ -60,7 +63,7 @@ def security_of_cluster(cluster: ClusterConfig) -> Security | None:
     """
     from distributed import Security
 
-    if not cluster.encrypt:
+    if cluster.encrypt is False:
         return None
     if cluster.tls is not None:
         return _from_files(cluster.tls)
@@ -71,6 +74,15 @@ def security_of_cluster(cluster: ClusterConfig) -> Security | None:
             "certificates for the cluster cannot be made without the package cryptography; install it, name certificates in "
             "cluster.tls, or set cluster.encrypt: false"
         ) from None
+
+
+def security_of_processes(cluster: ClusterConfig) -> Security | None:
+    """For worker processes of this machine: others who are logged in could connect, but only if it is asked for.
+
+    Raises:
+        ComputeError: see ``security_of_cluster``.
+    """
+    return security_of_cluster(cluster) if cluster.encrypt or cluster.tls is not None else None
 
 
 def client_arguments(security: Security) -> dict[str, Any]:
@@ -111,14 +123,14 @@ def shared_with_workers(security: Security | None, folder: str) -> Iterator[Secu
     Raises:
         OSError: nothing can be written there.
     """
-    if security is None or not _is_in_memory(security.tls_worker_key):
+    if security is None or not is_in_memory(security.tls_worker_key):
         yield security
         return
     with tempfile.TemporaryDirectory(
         prefix=".dicomflow-tls-", dir=os.path.expanduser(os.path.expandvars(folder))
     ) as own:
         shared = copy.copy(security)
-        for name in ("tls_ca_file", "tls_worker_cert", "tls_worker_key"):
+        for name in CERTIFICATES:
             path = Path(own, f"{name}.pem")
             path.touch(mode=0o600)
             path.write_text(getattr(security, name))
@@ -126,7 +138,8 @@ def shared_with_workers(security: Security | None, folder: str) -> Iterator[Secu
         yield shared
 
 
-def _is_in_memory(value: str | None) -> bool:
+def is_in_memory(value: str | None) -> bool:
+    """Whether this is the text of a certificate or key, not the name of a file."""
     return value is not None and "\n" in value
 
 

@@ -3,8 +3,8 @@
 In: tasks, drawn one by one as there is room; something that runs them.  Out: each task's end, once.  Knows no Dask: the same loop
 runs against a simulation.
 
-A task whose workers die is split, and its pieces again, until one task stands alone: that one is tried once more with nothing
-else in flight, so that no neighbour is blamed for what another one did.
+A task that is lost, because its workers die or it gets no memory, is split, and its pieces again, until one task stands alone:
+that one is tried once more with nothing else in flight, so that no neighbour is blamed for what another one did.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, Protocol
 
-from dicomflow.compute.cluster import Handlers
-from dicomflow.errors import ComputeError
+from dicomflow.compute.cluster import Handlers, Killed, Loss
+from dicomflow.errors import ComputeError, OutOfMemory
 from dicomflow.log import get_logger
 
 TASKS_AHEAD = 3
@@ -22,14 +22,10 @@ TASKS_AHEAD = 3
 
 MIN_IN_FLIGHT = 8
 
-MAX_KILLED = 64
-"""Where so many tasks killed their workers and none ever came to its end, it is not the files."""
+MAX_LOST = 64
+"""Where so many tasks were lost and none ever came to its end, it is not the files."""
 
 _log = get_logger("compute")
-
-
-class Killed(Exception):
-    """The workers that ran a task died, as often as the cluster allows; the text says what the cluster says."""
 
 
 class Transport(Protocol):
@@ -43,7 +39,7 @@ class Transport(Protocol):
         """Have these tasks run; a key for each."""
 
     def take(self) -> Sequence[tuple[Hashable, Any]]:
-        """Wait until a task has ended; (key, result) of each that has, the result being ``Killed`` where workers died.
+        """Wait until a task has ended; (key, result) of each that has, the result being a ``Loss`` where it was lost.
 
         Raises:
             Exception: what a task raised.
@@ -68,7 +64,7 @@ class _Submission:
         self._in_flight: dict[Hashable, Any] = {}
         self._pieces: deque[Any] = deque()  # of tasks that were split: before all others
         self._suspects: deque[Any] = deque()  # cannot be split further: after all others, one at a time
-        self._killed = 0
+        self._lost = 0
         self._done = 0
 
     def run(self) -> None:
@@ -105,24 +101,34 @@ class _Submission:
         self._on.flow(len(self._in_flight))
 
     def _settle(self, task: Any, result: Any) -> None:
-        if not isinstance(result, Killed):
+        if not isinstance(result, Loss):
             self._done += 1
             self._on.done(result)
             return
-        self._killed += 1
-        if self._on.split is None or (self._killed >= MAX_KILLED and not self._done):
-            raise ComputeError(f"workers died again and again, of too little memory? {result}")
+        self._lost += 1
+        if self._on.split is None or (self._lost >= MAX_LOST and not self._done):
+            raise _as_end(result)
         pieces = self._on.split(task)
-        _log.warning("task_killed_workers", pieces=len(pieces))
+        _log.warning(_EVENTS[type(result)], pieces=len(pieces))
         (self._pieces if len(pieces) > 1 else self._suspects).extend(pieces)
 
     def _run_alone(self, task: Any) -> None:
-        """One task and nothing else: if a worker dies now, it is this one's doing."""
+        """One task and nothing else: if it is lost now, it is its own doing."""
         self._submit([task])
         ((key, result),) = self._transport.take()
         del self._in_flight[key]
-        if isinstance(result, Killed) and self._on.give_up is not None:
-            self._on.give_up(task)
+        if isinstance(result, Loss) and self._on.give_up is not None:
+            self._on.give_up(task, result)
         else:
             self._settle(task, result)
         self._on.flow(0)
+
+
+_EVENTS: dict[type[Exception], str] = {Killed: "task_killed_workers", OutOfMemory: "task_out_of_memory"}
+
+
+def _as_end(loss: Loss) -> ComputeError:
+    """The error of a run that a loss ends."""
+    if isinstance(loss, OutOfMemory):
+        return loss
+    return ComputeError(f"workers died again and again, of too little memory? {loss}")

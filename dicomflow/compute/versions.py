@@ -6,6 +6,7 @@ In: a client.  Out: nothing, or one clear error.  A worker that cannot unpickle 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dicomflow.errors import ComputeError
@@ -17,21 +18,33 @@ _VERSION = "dicomflow:__version__"
 """Asked for by a function of Python's own, which is there even where dicomflow is not."""
 
 
-def check_versions(client: Client, timeout: float) -> None:
-    """Ask the scheduler, and the workers that are there now; who does not answer in time is left to the run.
+def check_scheduler(client: Client, timeout: float) -> None:
+    """Ask the scheduler; no answer in time is left to the run.
 
     Args:
         client: of the cluster.
         timeout: seconds.
 
     Raises:
+        ComputeError: it has another dicomflow, or none.
+    """
+    _check("scheduler", _version_here(), _ask(client, client._run_on_scheduler, timeout))
+
+
+def check_workers(client: Client, timeout: float, workers: Sequence[str]) -> None:
+    """Ask workers; who does not answer in time is left to the run.
+
+    Args:
+        client: of the cluster.
+        timeout: seconds, for all of them.
+        workers: their addresses.
+
+    Raises:
         ComputeError: one has another dicomflow, or none.
     """
-    here = _version_here()
-    _check("scheduler", here, _ask(client, client._run_on_scheduler, timeout))
-    found = _ask(client, client._run, timeout, on_error="return")
+    found = _ask(client, client._run, timeout, workers=list(workers), on_error="return")
     for worker, version in found.items() if isinstance(found, dict) else ():
-        _check(f"worker {worker}", here, version)
+        _check(f"worker {worker}", _version_here(), version)
 
 
 def _version_here() -> str:

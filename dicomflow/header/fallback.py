@@ -69,6 +69,8 @@ def read_with_pydicom(
         warnings.simplefilter("ignore")
         try:
             return _read(data, columns, bounds or ReadBounds())
+        except MemoryError:
+            raise  # says nothing of the header
         except Exception:  # noqa: BLE001  pydicom raises nearly anything on broken input: all of it means "cannot"
             return None
 

@@ -14,17 +14,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pyarrow as pa
 
-from dicomflow.compute import Handlers, Note, choose_scheduler, count_workers, open_cluster, record_stages
+from dicomflow import __version__
+from dicomflow.compute import (
+    Cluster,
+    Handlers,
+    Loss,
+    Note,
+    WorkerCounts,
+    choose_scheduler,
+    count_workers,
+    open_cluster,
+    record_stages,
+)
 from dicomflow.dataset.changes import is_below
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.ledger import LedgerRows
 from dicomflow.dataset.plan_parts import cut_task, read_plan, write_plan
 from dicomflow.dataset.writer import write_data_file
-from dicomflow.errors import Code, Status
+from dicomflow.errors import Code, ComputeError, OutOfMemory, Status
 from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
 from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
 from dicomflow.pipeline.stages import Stages
@@ -37,7 +49,14 @@ from dicomflow.watch import Watcher
 from dicomflow.worker import ScanJob, scan_task
 
 PIECES = 8
-"""A task whose workers died is divided into so many: of 16,384 files, one is found in five rounds."""
+"""A task that was lost is divided into so many: of 16,384 files, one is found in five rounds."""
+
+_KILLS = Outcome(status=Status.FAILED, code=Code.WORKER_KILLED, message="every worker that read this file died")
+_NO_MEMORY = Outcome(
+    status=Status.FAILED,
+    code=Code.OUT_OF_MEMORY,
+    message="reading this file takes more memory than a process gets that reads nothing else",
+)
 
 _log = get_logger("pipeline")
 
@@ -73,7 +92,10 @@ class Books:
 
 
 class Reading:
-    """Reads headers into staging; may be asked more than once in a run."""
+    """Reads headers into staging; may be asked more than once in a run, on one cluster; a context manager.
+
+    The cluster is opened when there is something to read, and stays open until ``close``, or until the block is left.
+    """
 
     def __init__(self, job: ScanJob, about: About, books: Books) -> None:
         """Nothing is read yet.
@@ -93,8 +115,24 @@ class Reading:
         """Parts that workers reported, relative to staging."""
         self.tasks = 0
         self.scheduler = "threads"
+        self._cluster: Cluster | None = None
+        self._open = contextlib.ExitStack()
         self.seconds = 0.0
         """Wall seconds with tasks in flight."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def close(self) -> None:
+        """There is nothing more to read: end the cluster, which takes memory of its machine, and may cost."""
+        with self._stages.of("scan"):
+            self._cluster = None
+            self._open.close()
 
     def read(self, files: Iterator[pa.Table]) -> None:
         """Read these files.
@@ -107,20 +145,32 @@ class Reading:
         files, count = _look_ahead(files, compute.small_job_files)
         if not count:
             return
-        self.scheduler = choose_scheduler(compute, count, described)
-        workers = count_workers(compute, self.scheduler, described)
-        with self._planning(), open_cluster(compute, self.scheduler, described) as cluster:
-            self._totals.dashboard = cluster.dashboard
-            self._changed()
+        with self._planning():
+            cluster = self._cluster or self._open_cluster(count)
+            workers = count_workers(compute, self.scheduler, described)
             start = time.perf_counter()
             handlers = Handlers(
-                done=self._book, split=self._split, give_up=self._give_up, note=self._hear, flow=self._note_flow
+                done=self._book,
+                split=self._split,
+                give_up=self._give_up,
+                note=self._hear,
+                flow=self._note_flow,
+                workers=self._note_workers,
             )
-            run = partial(_scan_and_record, job=self._job, log=log_context())
+            run = partial(_scan_and_record, job=self._job, log=log_context(), version=__version__)
             cluster.map(
                 run, self._plan(files, workers), name="scan_task", on=handlers, span=("dicomflow", self._job.run_id)
             )
             self.seconds += time.perf_counter() - start
+
+    def _open_cluster(self, files: int) -> Cluster:
+        """One that suits so many files."""
+        compute, described = self._job.config.compute, self._job.config.cluster
+        self.scheduler = choose_scheduler(compute, files, described)
+        cluster = self._cluster = self._open.enter_context(open_cluster(compute, self.scheduler, described))
+        self._totals.dashboard = cluster.dashboard
+        self._changed()
+        return cluster
 
     @contextlib.contextmanager
     def _planning(self) -> Iterator[None]:
@@ -156,21 +206,23 @@ class Reading:
     def _note_flow(self, in_flight: int) -> None:
         self._totals.in_flight = in_flight
 
+    def _note_workers(self, counts: WorkerCounts) -> None:
+        """On a thread of the cluster's, like notes."""
+        self._totals.workers_running, self._totals.workers_paused = counts.running, counts.paused
+
     def _split(self, task: ScanTask) -> list[ScanTask]:
-        """What its dead workers told of a task does not count: the pieces begin anew."""
+        """What was told of a lost task does not count: the pieces begin anew."""
         self._watcher.on_task_lost(task.task_id)
         return cut_task(task, cut_slice(task.start, task.stop, PIECES))
 
-    def _give_up(self, task: ScanTask) -> None:
-        """The ledger row of a file that no worker survives."""
+    def _give_up(self, task: ScanTask, loss: Loss) -> None:
+        """The ledger row of a file that no worker can read."""
         files = read_plan(task)
         rows = LedgerRows(files.num_rows)
-        outcome = Outcome(
-            status=Status.FAILED, code=Code.WORKER_KILLED, message="every worker that read this file died"
-        )
+        outcome = _NO_MEMORY if isinstance(loss, OutOfMemory) else _KILLS
         for index, uri in enumerate(files["uri"].to_pylist()):
             rows.set(index, outcome)
-            _log.error("file_killed_workers", uri=uri, code=str(Code.WORKER_KILLED), task_id=task.task_id)
+            _log.error("file_given_up", uri=uri, code=str(outcome.code), task_id=task.task_id)
         part = write_data_file(
             rows.to_table(files, self._job.run_id, self._job.started),
             files_schema(),
@@ -193,8 +245,16 @@ def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Tab
     return itertools.chain(seen, files), count
 
 
-def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext) -> ScanResult:
-    """Runs on the worker: the task, with the run's log, and its stages for the dashboard."""
+def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext, version: str) -> ScanResult:
+    """Runs on the worker: the task, with the run's log, and its stages for the dashboard.
+
+    Raises:
+        ComputeError: this worker has another dicomflow, whose rows would pass for those of this one.
+    """
+    if version != __version__:
+        raise ComputeError(
+            f"a worker has dicomflow {__version__}, and this run is of {version}: install the same version there"
+        )
     with joined(log, lambda line: note({"log": line})):
         result = contain(lambda: scan_task(task, job, lambda done: note(asdict(done))))
         record_stages(result.seconds)

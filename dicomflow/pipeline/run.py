@@ -55,7 +55,6 @@ class Run:
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
         self.run_id = make_run_id(self.began)
-        self.trace_id = uuid.uuid4().hex
         self.totals = Totals()
         self.stages = Stages()
         self._watcher = watcher
@@ -67,7 +66,7 @@ class Run:
         Raises:
             DicomflowError: see ``extract``.
         """
-        bind_run(self.run_id, self.trace_id)
+        bind_run(self.run_id, uuid.uuid4().hex)
         self._watcher.on_begin(self.run_id)
         try:
             summary = self._run()
@@ -93,12 +92,14 @@ class Run:
                 discard(self.layout.spill)
 
     def _run_stages(self, transaction: Transaction) -> RunSummary:
-        survey, reading = self._survey(transaction), self._prepare_reading(transaction)
-        self._read(survey, reading)
-        with self.stages.of("publish"):
-            self._enter("publish")
-            verdicts = self._settle(transaction, survey, reading)
-            self._publish(transaction, survey, verdicts)
+        survey = self._survey(transaction)
+        with self._prepare_reading(transaction) as reading:
+            self._read(survey, reading)
+            with self.stages.of("publish"):
+                self._enter("publish")
+                verdicts = self._settle(transaction, survey, reading)
+                reading.close()
+                self._publish(transaction, survey, verdicts)
         summary = self._summarise(transaction, reading)
         _log.info("run_done", files=summary.files, rows=summary.rows, seconds=summary.seconds)
         return summary
@@ -158,7 +159,6 @@ class Run:
     def _prepare_reading(self, transaction: Transaction) -> Reading:
         job = ScanJob(
             run_id=self.run_id,
-            trace_id=self.trace_id,
             started=self.started,
             staging=str(self.layout.staging),
             profile=self.profile,
@@ -173,6 +173,8 @@ class Run:
         self._enter("list")
         with self.stages.of("scan"):
             reading.read(self._find(survey))
+        if not (survey.changes.replaced.num_rows or survey.changes.removed.num_rows):
+            reading.close()  # no old row goes, so none is missed
 
     # ---- publishing ----
 

@@ -154,6 +154,8 @@ class Pace:
                 retries=totals.retries + under_way.retries,
                 seconds_left=None if unknown else (to_read - done) / rate.files,
                 seconds_stalled=stalled,
+                paused=totals.workers_paused,
+                running=totals.workers_running,
                 workers=self._describe_workers(now),
                 workers_in_all=sum(map(bool, self._workers)),
             )

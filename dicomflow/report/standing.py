@@ -64,6 +64,8 @@ class Standing:
         retries: reads that were tried again.
         seconds_left: None where nobody can know: nothing is done yet, listing goes on, or nothing happens.
         seconds_stalled: since the last file, where that is long ago; else 0.
+        paused: workers that Dask has paused, for want of memory, and ...
+        running: ... those that take tasks.
         workers: the first few of those that did something of late, by name.
         workers_in_all: how many there are of them.
     """
@@ -78,6 +80,8 @@ class Standing:
     retries: int
     seconds_left: float | None
     seconds_stalled: float
+    paused: int
+    running: int
     workers: tuple[WorkerStanding, ...]
     workers_in_all: int
 
@@ -100,8 +104,17 @@ def describe_done(standing: Standing) -> str:
 
 def describe_rates(standing: Standing) -> Iterator[str]:
     """How fast, how long still, and what went wrong."""
+    if standing.stage == "scan":
+        yield from _describe_scan(standing)
+    if standing.retries:
+        yield f"{standing.retries:,} tried again"
+    if standing.failed:
+        yield f"{standing.failed:,} failed"
+
+
+def _describe_scan(standing: Standing) -> Iterator[str]:
     rate = standing.rate
-    if standing.stage == "scan" and standing.done and not standing.seconds_stalled:
+    if standing.done and not standing.seconds_stalled:
         yield f"{rate.files:,.0f} files/s"
         if rate.header_bytes:
             yield f"{format_bytes(round(rate.header_bytes))}/s of headers"
@@ -109,12 +122,10 @@ def describe_rates(standing: Standing) -> Iterator[str]:
             yield f"{format_bytes(round(rate.file_bytes))}/s of files"
         if standing.seconds_left is not None:
             yield f"{format_seconds(standing.seconds_left)} left"
-    if standing.stage == "scan" and standing.seconds_stalled:
+    if standing.seconds_stalled:
         yield f"nothing for {format_seconds(standing.seconds_stalled)}"
-    if standing.retries:
-        yield f"{standing.retries:,} tried again"
-    if standing.failed:
-        yield f"{standing.failed:,} failed"
+    if standing.paused:
+        yield f"{standing.paused:,} of {standing.paused + standing.running:,} workers paused for want of memory"
 
 
 def describe_workers(standing: Standing) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from dicomflow.dataset.plan_parts import read_plan
 from dicomflow.dataset.records import write_records
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, Status
-from dicomflow.log import bind_run, bound_task, get_logger
+from dicomflow.log import bound_task, get_logger
 from dicomflow.model import BatchDone, DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
@@ -56,7 +55,6 @@ class ScanJob:
     """What all tasks of a run have in common; travels once per task and stays small."""
 
     run_id: str
-    trace_id: str = ""  # of whoever asked for the run, for the log; empty: what the caller has bound stays
     started: int  # microseconds since the epoch
     staging: str
     profile: Profile
@@ -75,15 +73,8 @@ def scan_task(task: ScanTask, job: ScanJob, note: Note | None = None) -> ScanRes
         StorageHangs: too many reads do not come back.
         DatasetError: the plan cannot be read, or a part cannot be written.
     """
-    return copy_context().run(_scan, task, job, note or _say_nothing)
-
-
-def _scan(task: ScanTask, job: ScanJob, note: Note) -> ScanResult:
-    """In a context of its own, so that the ids on its lines are on no others."""
-    if job.trace_id:
-        bind_run(job.run_id, job.trace_id)
     with bound_task(task.task_id):
-        result = _TaskRun(task, job, note).run()
+        result = _TaskRun(task, job, note or _say_nothing).run()
         _log.info("task_done", files=result.files, retries=result.retries, seconds=sum(result.seconds.values()))
     return result
 

@@ -1,7 +1,7 @@
 """A cluster of a thousand workers that takes no time: latency, death and poison drawn at random, on a clock of its own.
 
 ``Simulation`` is a ``Transport``: the submit loop of the product runs against it unchanged.  As with Dask, a task whose worker dies
-runs again on another one, and is given up as ``Killed`` at its second death; a worker that died is back after a while.
+runs again on another one, and is given up as ``Killed`` at its second death; a worker that died is back after a while.  A task that gets no memory ends at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomflow.compute.submit import Killed
+from dicomflow.compute import Killed
+from dicomflow.errors import OutOfMemory
 
 ALLOWED_FAILURES = 1
 
@@ -32,11 +33,13 @@ class Simulation:
     Attributes:
         run: what a task gives; called when it ends well.
         is_poison: whether a task kills the worker that runs it.
+        is_hungry: whether a task gets no memory, which its worker survives.
         death: the chance that a worker dies of something else while it runs a task.
     """
 
     run: Callable[[Any], Any]
     is_poison: Callable[[Any], bool]
+    is_hungry: Callable[[Any], bool] = lambda _: False
     workers: int = 1000
     death: float = 0.01
     seed: int = 0
@@ -105,5 +108,6 @@ class Simulation:
                 self._waiting.appendleft(running)
         else:
             self._free += 1
-            self._ended.append((running.key, self.run(running.task)))
+            hungry = self.is_hungry(running.task)
+            self._ended.append((running.key, OutOfMemory("no more") if hungry else self.run(running.task)))
         self._start()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomflow.compute import Handlers
+from dicomflow.compute import Handlers, Loss
 from dicomflow.compute.submit import MIN_IN_FLIGHT, TASKS_AHEAD, run_tasks
-from dicomflow.errors import ComputeError
+from dicomflow.errors import ComputeError, OutOfMemory
 from dicomflow.plan import cut_slice
 from tests.cluster.simulation import Simulation
 
@@ -22,14 +22,20 @@ Task = tuple[int, int]
 class Driver:
     """Books what comes back, as a run does."""
 
-    def __init__(self, files: int, per_task: int, poison: set[int], **options: float) -> None:
+    def __init__(
+        self, files: int, per_task: int, poison: set[int], hungry: frozenset[int] = frozenset(), **options: float
+    ) -> None:
         self.files = files
         self.per_task = per_task
         self.done: Counter[int] = Counter()
         self.killed: Counter[int] = Counter()
+        self.starved: Counter[int] = Counter()
         self.drawn = self.ended = self.ahead = 0
         self.cluster = Simulation(
-            run=lambda task: task, is_poison=lambda task: any(file in poison for file in range(*task)), **options
+            run=lambda task: task,
+            is_poison=lambda task: any(file in poison for file in range(*task)),
+            is_hungry=lambda task: any(file in hungry for file in range(*task)),
+            **options,
         )
 
     def run(self) -> None:
@@ -46,9 +52,9 @@ class Driver:
         self.ended += task[1] - task[0] == self.per_task
         self.done.update(range(*task))
 
-    def _give_up(self, task: Task) -> None:
+    def _give_up(self, task: Task, loss: Loss) -> None:
         assert task[1] - task[0] == 1
-        self.killed.update(range(*task))
+        (self.starved if isinstance(loss, OutOfMemory) else self.killed).update(range(*task))
 
 
 def check(driver: Driver, poison: set[int]) -> None:
@@ -87,6 +93,22 @@ def test_every_file_ends_once(files: int, per_task: int, workers: int, death: fl
     )
     assert not innocent or death > 0
     assert driver.cluster.most_in_flight <= max(MIN_IN_FLIGHT, workers * TASKS_AHEAD)
+
+
+def test_files_that_get_no_memory() -> None:
+    """They are found out as those are that kill, and told from them."""
+    poison, hungry = {77, 4444}, frozenset({78, 9999})
+    driver = Driver(10_000, 100, poison, hungry, workers=20, death=0.0)
+    driver.run()
+    assert (driver.killed, driver.starved) == (Counter(poison), Counter(hungry))
+    assert driver.done == Counter(file for file in range(10_000) if file not in poison | hungry)
+
+
+def test_tasks_that_all_get_no_memory() -> None:
+    """What the first of them said is what the run says."""
+    driver = Driver(1000, 100, set(), frozenset(range(1000)), workers=10, death=0.0)
+    with pytest.raises(OutOfMemory, match="no more"):
+        driver.run()
 
 
 def test_tasks_are_drawn_no_sooner_than_needed() -> None:

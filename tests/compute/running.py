@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from dicomflow.compute import Handlers, Note, choose_scheduler, open_cluster
-from dicomflow.config import Config, load_config
+from dicomflow.config import ComputeConfig, Config, load_config
 
 QUIET = {"compute.dashboard_address": "", "compute.worker_dashboard_address": ""}
 
@@ -17,12 +17,23 @@ def make_settings(**settings: Any) -> Config:
     return load_config(None, QUIET | {key.replace("__", "."): value for key, value in settings.items()})
 
 
+def make_compute(**settings: Any) -> ComputeConfig:
+    """The section ``compute:`` alone, for two workers."""
+    return make_settings(
+        **{"compute__workers": 2} | {f"compute__{key}": value for key, value in settings.items()}
+    ).compute
+
+
+def twice(task: int, _note: Note) -> int:
+    return 2 * task
+
+
 def double(task: int, _note: Note) -> tuple[int, int]:
     return 2 * task, os.getpid()
 
 
 def slow(task: int, _note: Note) -> int:
-    time.sleep(0.3)
+    time.sleep(0.1)
     return task
 
 

@@ -38,17 +38,30 @@ async def _serve(process: asyncssh.SSHServerProcess[str], log: Path, children: s
         lines.write(f"{process.command}\n")
     child = await asyncio.create_subprocess_shell(
         process.command or "",
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     children.add(child.pid)
+    feeding = asyncio.create_task(
+        _feed(process.stdin, child.stdin)
+    )  # ends with the client, which may not end before the child
     await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
     code = await child.wait()
+    feeding.cancel()
     children.discard(child.pid)
     with contextlib.suppress(OSError, asyncssh.Error):
         process.exit(code)
+
+
+async def _feed(source: asyncssh.SSHReader[str], sink: asyncio.StreamWriter | None) -> None:
+    assert sink is not None
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while said := await source.read(65_536):
+            sink.write(said.encode())
+            await sink.drain()
+        sink.close()
 
 
 async def _pump(source: asyncio.StreamReader | None, sink: asyncssh.SSHWriter[str]) -> None:

@@ -245,7 +245,7 @@ def test_package_that_is_missing(
 
 
 def test_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A scheduler and a worker started by SSH do the tasks, over TLS: they inherit the certificates of the run."""
+    """A scheduler and a worker started by SSH do the tasks, over TLS; the key of the run is in no command, and gone at the end."""
     pytest.importorskip("asyncssh")
     pytest.importorskip("cryptography")
     from tests.compute.sshd import ssh_server
@@ -269,6 +269,9 @@ def test_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert all("tls://" in command for command in started)
     inherited = [re.search(r'DASK_INTERNAL_INHERIT_CONFIG="([^"]+)"', command) for command in started]
     settings = dask.config.deserialize(inherited[0][1]) if inherited[0] else {}
+    assert "PRIVATE KEY" not in str(settings)
+    key = Path(settings["distributed"]["comm"]["tls"]["worker"]["key"])
+    assert key.parent.name.startswith(".dicomflow-tls-") and not key.parent.exists()
     assert settings["distributed"]["scheduler"]["allowed-failures"] == 1
     assert settings["distributed"]["scheduler"]["worker-saturation"] == 1.0
 
@@ -349,3 +352,22 @@ def test_settings_are_keys_of_dask() -> None:
     for key in scheduler_settings(make_settings().compute):
         known = key.rpartition(".")[0] if ".pre-spawn-environ." in key else key
         assert dask.config.get(known, None) is not None
+
+
+def test_class_that_cannot_adapt() -> None:
+    """SSH's class has an adapt() that cannot: whichever class it is, the line says so."""
+    path = f"{__name__}.FixedCluster"
+    config = make_settings(cluster__custom={"class_path": path}, cluster__adapt={"minimum": 1, "maximum": 2})
+    message = r"^cluster\.adapt \(--adapt\): FixedCluster cannot adapt$"
+    with pytest.raises(ComputeError, match=message), Connection(config.compute, "custom", config.cluster):
+        pass
+
+
+class FixedCluster(LocalCluster):
+    """A cluster of a fixed size."""
+
+    def __init__(self) -> None:
+        super().__init__(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", silence_logs=50)
+
+    def adapt(self, *_args: Any, **_kwargs: Any) -> None:
+        raise NotImplementedError

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import distributed
 import psutil
 import pytest
 
 import dicomflow
 from dicomflow.compute.connect import Connection
+from dicomflow.compute.local import start_local
 from dicomflow.compute.security import (
+    ROLES,
     as_dask_config,
     is_exposed,
     security_of_address,
@@ -29,6 +28,7 @@ from dicomflow.compute.security import (
 )
 from dicomflow.errors import ComputeError
 from dicomflow.synth import write_studies
+from tests.cluster.daemons import Daemons
 from tests.compute.certificates import make_certificate
 from tests.compute.running import make_settings
 
@@ -148,13 +148,14 @@ def test_encryption_as_settings_of_dask(tmp_path: Path) -> None:
         assert inherited.get_tls_config_for_role(role)["key"] == str(key)
 
 
-@pytest.mark.parametrize("scheduler", ["in-process", "processes"])
-def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str) -> None:
-    """It leaves web servers for health and metrics, of the scheduler and of each worker."""
-    config = make_settings(compute__workers=1)
+@pytest.mark.parametrize(("scheduler", "protocol"), [("in-process", "inproc://"), ("processes", "tls://")])
+def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str, protocol: str) -> None:
+    """It leaves web servers for health and metrics, of the scheduler and of each worker; what else listens speaks TLS, if asked to."""
+    config = make_settings(compute__workers=1, cluster__encrypt=True)
     before = {found.laddr for found in psutil.Process().net_connections(kind="inet")}
     with Connection(config.compute, scheduler, config.cluster) as connection:
         connection.client.wait_for_workers(1, timeout=30)
+        assert str(connection.client.scheduler.address).startswith(protocol)
         ours = psutil.Process()
         listening = [
             found.laddr
@@ -165,30 +166,29 @@ def test_nothing_listens_beyond_loopback_without_a_dashboard(scheduler: str) -> 
     assert listening and {address.ip for address in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.parametrize(("scheduler", "is_used"), [("processes", True), ("in-process", False)])
+def test_certificates_for_workers_of_this_machine(
+    scheduler: str, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes get those of the configuration; without any, and unasked, they stay on the loopback as they are."""
+    given: list[Any] = []
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **options: given.append(options["security"]))
+    cert, key = make_certificate(tmp_path)
+    tls = make_settings(cluster__tls={"ca_file": str(cert), "cert": str(cert), "key": str(key)})
+    for config in (tls, make_settings()):
+        start_local(config.compute, scheduler, config.cluster)
+    assert given[1] is None and (given[0] is not None) is is_used
+    if is_used:
+        assert {given[0].get_tls_config_for_role(role)["key"] for role in ROLES} == {str(key)}
+
+
 @pytest.fixture
 def tls_cluster(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A real ``dask scheduler`` and ``dask worker`` that speak TLS with certificates of openssl."""
     cert, key = make_certificate(tmp_path)
-    tls = ["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tls://127.0.0.1:{free.getsockname()[1]}"
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    port = address.rpartition(":")[2]
-    web = ["--dashboard-address", "127.0.0.1:0"]
-    scheduler = ["distributed.cli.dask_scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", port, *web]
-    worker = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", *web]
-    started = []
-    try:
-        for command in (scheduler, worker):
-            arguments: list[Any] = [sys.executable, "-m", *command, *tls]
-            started.append(subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path))
-        yield address, {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
-    finally:
-        for process in started[::-1]:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    tls = {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
+    with Daemons(tmp_path / "daemons", workers=1, options=("--no-nanny",), tls=tls) as daemons:
+        yield daemons.address, tls
 
 
 def test_dataset_over_tls_is_the_same(tls_cluster: tuple[str, dict[str, str]], tmp_path: Path) -> None:

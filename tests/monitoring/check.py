@@ -13,7 +13,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 import yaml
 
 from dicomflow.synth import write_studies
+from tests.cluster.daemons import Daemons, free_port
 
 from .queries import CONFIGS, RULES, Query, all_queries, answerable
 
@@ -56,19 +56,14 @@ def main() -> int:
 def check(folder: Path, files: int, stack: contextlib.ExitStack) -> tuple[list[tuple[Query, str]], int]:
     """Start everything, run, ask; the queries without data, and how many there are."""
     write_studies(folder / "scans", files=files, seed=3, corrupt=0.02)
-    driver, scheduler, dashboard, first, second, web = ports = [free_port() for _ in range(6)]
+    driver, dashboard, first, second, web = ports = [free_port() for _ in range(5)]
     config = write_config(folder, dict(zip((9105, 8787, 8790, 8791), (driver, dashboard, first, second), strict=True)))
     subprocess.run(["promtool", "check", "config", config], check=True, stdout=subprocess.DEVNULL)
-    address = f"tcp://127.0.0.1:{scheduler}"
-    server = ["--host", "127.0.0.1", "--port", str(scheduler), "--dashboard-address", f"127.0.0.1:{dashboard}"]
-    stack.enter_context(running([sys.executable, "-m", "distributed.cli.dask_scheduler", *server], folder))
-    for port in (first, second):
-        options = ["--nthreads", "1", "--host", "127.0.0.1", "--dashboard-address", f"127.0.0.1:{port}"]
-        stack.enter_context(running([sys.executable, "-m", "distributed.cli.dask_worker", address, *options], folder))
+    daemons = stack.enter_context(Daemons(folder / "daemons", dashboards=(dashboard, first, second)))
     storage = ["--storage.tsdb.path", str(folder / "tsdb"), "--web.listen-address", f"127.0.0.1:{web}"]
     stack.enter_context(running(["prometheus", "--config.file", str(config), *storage], folder))
     wait_for(lambda: up(web) == {"dask-scheduler": 1, "dask-worker": 2}, "Prometheus sees the cluster")
-    run = subprocess.Popen(command(folder, address, driver))
+    run = subprocess.Popen(command(folder, daemons.address, driver))
     stack.callback(run.kill)
     wait_for(lambda: finished(web), "Prometheus sees the end of the run")
     queries = all_queries()
@@ -137,14 +132,6 @@ def running(arguments: list[str], folder: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    """One that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(happened: Callable[[], bool], what: str) -> None:

@@ -65,6 +65,13 @@ def test_batches_move_it_before_any_task_is_done() -> None:
     assert standing.seconds_left == 36.0
 
 
+def test_paused_workers_are_known() -> None:
+    """From the totals, as they change."""
+    run = Run()
+    run.totals.workers_running, run.totals.workers_paused = 3, 1
+    assert (run.pace.standing().running, run.pace.standing().paused) == (3, 1)
+
+
 def test_result_counts_what_its_batches_told_once() -> None:
     """Also when the totals know the result before or after we do."""
     run = Run()

@@ -17,6 +17,8 @@ STANDING = Standing(
     retries=0,
     seconds_left=3.6,
     seconds_stalled=0.0,
+    paused=0,
+    running=2,
     workers=(),
     workers_in_all=0,
 )
@@ -40,6 +42,14 @@ def test_line_of_a_run_that_stalls() -> None:
     """Rates of before would mislead."""
     stalled = replace(STANDING, seconds_left=None, seconds_stalled=75.0, retries=7)
     assert describe(stalled) == "12,000 of 100,000 files, nothing for 1 min 15 s, 7 tried again, 3 failed"
+
+
+def test_line_of_a_run_whose_workers_pause() -> None:
+    """How many do not work, and why; while files are read."""
+    paused = replace(STANDING, paused=1, running=1, rate=Amount(24_113))
+    said = "12,000 of 100,000 files, 24,113 files/s, 3.6 s left, 1 of 2 workers paused for want of memory, 3 failed"
+    assert describe(paused) == said
+    assert "paused" not in describe(replace(paused, stage="publish"))
 
 
 def test_other_stages() -> None:

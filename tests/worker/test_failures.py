@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from dicomflow.log import configure_logging, get_logger
+from dicomflow.log import LogContext, configure_logging, get_logger, joined
 from dicomflow.worker.failures import MAX_LINES
 from tests.test_worker import Put, Scan, encode, make_file
 
@@ -34,7 +34,8 @@ def test_failed_files_are_logged(scan: Scan, put: Put, capsys: pytest.CaptureFix
     headless = make_file(None).replace(encode(0x00080060, "CS", b"CT"), encode(0x00080060, "CS", b"CT") + named)
     paths = [put("headless", headless), put("text", MARKER), put("good", make_file("1.1"))]
     paths += [paths[0].with_name(f"gone{n}") for n in range(MAX_LINES + 6)]
-    scan(paths)
+    with joined(LogContext(run_id="run", trace_id="trace")):
+        scan(paths)
     lines = read_lines(capsys)
     failures = [line for line in lines if line["level"] == "info" and line["event"] != "task_done"]
     assert {(line["run_id"], line["trace_id"], line["task_id"]) for line in lines} == {("run", "trace", "task")}
