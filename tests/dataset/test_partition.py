@@ -225,6 +225,25 @@ def test_other_partitions_must_be_asked_for(source: Path, tmp_path: Path) -> Non
     assert folders(dest) == {""} and len(rows(dest)) == 5
 
 
+def test_partitions_that_nobody_names_are_those_of_the_dataset(source: Path, tmp_path: Path) -> None:
+    """They stay in any mode; named and different they are refused, by ``add_columns`` and ``compact``, too."""
+    dest, unsaid = tmp_path / "dest", {"compute__scheduler": "threads"}
+    dicomflow.extract(source, dest, **MODALITY)
+    write_files(source / "more", "us", 1, seed=5)
+    assert dicomflow.extract(source, dest, **unsaid).read == 1
+    every = {"by_Modality=CT", "by_Modality=MR", "by_Modality=US"}
+    assert folders(dest) == every and dicomflow.open_dataset(dest).snapshot.profile == "minimal"
+    dicomflow.extract(source, dest, mode="full", **unsaid)
+    dicomflow.compact(dest)
+    assert folders(dest) == every and dicomflow.open_dataset(dest).snapshot.partition_by == ["Modality"]
+    refused = r"has partitions by Modality, this run asks for no partitions; .* or leave it out"
+    with pytest.raises(DatasetError, match=refused):
+        dicomflow.add_columns(dest, "standard", dataset__partition_by=[], **unsaid)
+    with pytest.raises(DatasetError, match=refused):
+        dicomflow.compact(dest, config=load_config(None, {"dataset.partition_by": []}))
+    assert folders(dest) == every
+
+
 def test_full_splits_rows_of_other_sources_too(source: Path, tmp_path: Path) -> None:
     """Parts that stay are written again where they lie in no partition."""
     dest, more = tmp_path / "dest", tmp_path / "more"
