@@ -207,7 +207,8 @@ class DatasetConfig(Section):
         compact_above: a run that leaves more parts than this smaller than a quarter of ``part_bytes`` compacts them.
         partition_by: up to three columns by which the parts of ``instances`` are split into folders: ``Modality``, or the year of
             a date, ``StudyDate.year``; not given: as the dataset that is there.
-        max_partitions: a run that would leave more folders than this is refused.
+        max_partitions: a run that would leave more folders than this is refused; each holds a part at least, and is opened by
+            whoever reads the whole.
         memory_bytes: memory for finding repeated keys, and for compacting; what does not fit is spilled to the disk.
     """
 
@@ -219,7 +220,7 @@ class DatasetConfig(Section):
     partition_by: Annotated[
         tuple[PartitionKey, ...], Field(max_length=3, strict=False), AfterValidator(_check_distinct)
     ] = ()
-    max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 4096
+    max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 1000
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
