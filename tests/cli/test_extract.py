@@ -43,6 +43,13 @@ def test_summary_for_people(run: Run, studies: Path, tmp_path: Path) -> None:
         assert text in outcome.out
 
 
+def test_summary_of_a_run_with_nothing_to_do(run: Run, ct: Path, tmp_path: Path) -> None:
+    """It says so, plainly."""
+    first, second = (run("extract", ct, "-o", tmp_path / "out").out for _ in range(2))
+    assert first.startswith("1 file became 1 row in ")
+    assert second.startswith("1 file is 1 row; unchanged: nothing read, in ")
+
+
 def test_what_is_not_said_again_stays(run: Run, studies: Path, tmp_path: Path) -> None:
     """Columns and partitions of the first command hold for the second one; a file that says otherwise is refused."""
     (tmp_path / "split.yaml").write_text("columns: minimal\ndataset: {partition_by: [Modality]}\n")
