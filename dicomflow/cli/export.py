@@ -221,8 +221,9 @@ def _describe_missing(missing: Missing) -> str:
 
 
 def _describe(summary: ExportSummary) -> str:
-    columns = f"{len(summary.columns):,} columns"
     if summary.deidentified is None:
-        return f"{columns}, with the identities of patients"
+        return f"{len(summary.columns):,} columns, with the identities of patients"
     counts = ", ".join(f"{summary.count(*actions):,} {what}" for what, actions in _COUNTED.items())
-    return f"{columns}, de-identified ({summary.deidentified}): {counts} (--explain lists them)"
+    return (
+        f"de-identified ({summary.deidentified}); of {len(summary.actions):,} columns {counts} (--explain lists them)"
+    )
