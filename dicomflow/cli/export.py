@@ -133,7 +133,7 @@ def _explain(dest: str, config: ExportConfig, options: Options) -> int:
     identified = options["with_patient_identity"]
     names = _split(options["columns"])
     actions = dicomflow.explain_export(dest, columns=names, with_patient_identity=identified, config=config)
-    width = max(map(len, actions))
+    width = max(map(len, actions), default=0)
     for name, action in actions.items():
         print(f"{harmless(name):<{width}}  {ACTIONS[action]}")
     return 0
@@ -203,7 +203,10 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet:
         )
         return FAILED
     if not quiet:
-        print_message(f"{describe_written(summary.rows, output)}: {_describe(summary)}")
+        written = (
+            f"{summary.rows:,} rows written to stdout" if output == STDOUT else describe_written(summary.rows, output)
+        )
+        print_message(f"{written}: {_describe(summary)}")
     if summary.new_key and not quiet:
         print_message(
             "pseudonyms were made with a new key, which is not kept; --key-file makes them the same each time"

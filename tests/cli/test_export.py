@@ -61,6 +61,7 @@ def test_to_stdout(run: Run, dest: Path) -> None:
     """Nothing but the data."""
     done = run("export", dest, "-o", "-", "--format", "ndjson", "--columns", "SOPInstanceUID, Modality")
     assert [json.loads(line)["00080060"]["Value"] for line in done.out.splitlines()] == [["CT"]] * 3
+    assert done.err.startswith("dicomflow: 3 rows written to stdout: de-identified")
     done = run("export", dest, "-o", "-", "--format", "csv", "--columns", "Modality")
     assert [row["Modality"] for row in csv.DictReader(io.StringIO(done.out))] == ["CT"] * 3
 
