@@ -63,7 +63,7 @@ def _describe_again(summary: RunSummary) -> str:
     if not summary.unchanged:
         return ""
     if summary.read or summary.resumed or summary.removed:
-        return f"; {_count(summary.unchanged, 'file')} unchanged, {summary.read:,} read,"
+        return f"; {summary.read:,} read, {summary.unchanged:,} unchanged,"
     return "; unchanged: nothing read,"
 
 

@@ -73,7 +73,7 @@ def test_nothing_changed() -> None:
     again = replace(summarise(MIXED), read=0, unchanged=10_000)
     assert render(again).startswith("10,000 files are 9,990 rows; unchanged: nothing read, in 2.0 s\n")
     some = render(replace(again, read=6, unchanged=9_994))
-    assert some.startswith("10,000 files are 9,990 rows; 9,994 files unchanged, 6 read, in 2.0 s\n")
+    assert some.startswith("10,000 files are 9,990 rows; 6 read, 9,994 unchanged, in 2.0 s\n")
     assert "nothing read" not in some and "nothing read" not in render(replace(again, removed=1))
     assert "nothing read" not in render(summarise({}))
 
