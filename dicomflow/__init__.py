@@ -27,8 +27,8 @@ The map of the house (imports go downwards only)::
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 
     extract, add_columns, compact, dataset_status, diff_datasets, read_headers, open_dataset, verify_dataset, write_report,
-    write_studies, export_dataset, deidentify_table, make_rules, show_progress, Dataset, DatasetDiff, DatasetStatus,
-    ExportSummary, RunSummary, Config, load_config, DicomflowError
+    write_studies, export_dataset, explain_export, deidentify_table, make_rules, show_progress, Dataset, DatasetDiff,
+    DatasetStatus, ExportSummary, RunSummary, Config, load_config, DicomflowError
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dicomflow.dataset.verify import verify_dataset
     from dicomflow.deidentify import deidentify_table, make_rules
     from dicomflow.diff import DatasetDiff, diff_datasets
-    from dicomflow.export.export import ExportSummary, export_dataset
+    from dicomflow.export.export import ExportSummary, explain_export, export_dataset
     from dicomflow.pipeline import add_columns, compact, extract
     from dicomflow.quality.page import write_report
     from dicomflow.query import Dataset, open_dataset
@@ -69,6 +69,7 @@ __all__ = [
     "dataset_status",
     "deidentify_table",
     "diff_datasets",
+    "explain_export",
     "export_dataset",
     "extract",
     "load_config",
@@ -93,6 +94,7 @@ _HOMES = {
     "diff_datasets": "dicomflow.diff",
     "ExportSummary": "dicomflow.export.export",
     "deidentify_table": "dicomflow.deidentify",
+    "explain_export": "dicomflow.export.export",
     "export_dataset": "dicomflow.export.export",
     "extract": "dicomflow.pipeline",
     "load_config": "dicomflow.config",

@@ -207,8 +207,9 @@ class DatasetConfig(Section):
         part_bytes: size that compacted parts grow to.
         compact_above: a run that leaves more parts than this smaller than a quarter of ``part_bytes`` compacts them.
         partition_by: up to three columns by which the parts of ``instances`` are split into folders: ``Modality``, or the year of
-            a date, ``StudyDate.year``.
-        max_partitions: a run that would leave more folders than this is refused.
+            a date, ``StudyDate.year``; not given: as the dataset that is there.
+        max_partitions: a run that would leave more folders than this is refused; each holds a part at least, and is opened by
+            whoever reads the whole.
         memory_bytes: memory for holding a listing against the ledger, for finding repeated keys, and for compacting; what does
             not fit is spilled to the disk.
     """
@@ -221,7 +222,7 @@ class DatasetConfig(Section):
     partition_by: Annotated[
         tuple[PartitionKey, ...], Field(max_length=3, strict=False), AfterValidator(_check_distinct)
     ] = ()
-    max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 4096
+    max_partitions: Annotated[int, Field(ge=1, le=65_536)] = 1000
     memory_bytes: Annotated[Size, Field(ge=128 * MIB, le=1024 * GIB)] = GIB
 
 
@@ -269,7 +270,8 @@ class Config(Section):
     """All settings of a run.
 
     Attributes:
-        columns: ``minimal``, ``standard``, or a YAML file with a profile of one's own.
+        columns: ``minimal``, ``standard``, or a YAML file with a profile of one's own; not given: those of the dataset that is
+            there, ``standard`` for a new one.
         max_failed: share of failed files (0 to 1) above which the command's exit code says so; None for never.
     """
 

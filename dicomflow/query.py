@@ -95,7 +95,10 @@ class Dataset:
 
     @property
     def series(self) -> pads.Dataset:
-        """One row per Series Instance UID: counts, attributes that are constant, geometry, what is irregular."""
+        """One row per Series Instance UID: counts, attributes that are constant, geometry, what is irregular.
+
+        Instances without one are the row whose key is null, in ``studies`` and ``patients`` likewise: counts add up.
+        """
         return self._table("series")
 
     @property

@@ -19,7 +19,7 @@ from dicomflow.cli import extract, synth
 from dicomflow.clusterconfig import KINDS
 from dicomflow.compute import choose_scheduler, count_workers
 from dicomflow.compute.remote import scheduler_settings
-from dicomflow.config import load_config
+from dicomflow.config import ComputeConfig, load_config
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -44,7 +44,7 @@ ENTRY_POINTS: dict[tuple[str, str], click.Command] = {
         ("cluster-pbs.yaml", "pbs", 32),
         ("cluster-kubernetes.yaml", "kubernetes", 4),
         ("cluster-class.yaml", "custom", 8),
-        ("big-machine.yaml", "processes", 32),
+        ("big-machine.yaml", "processes", count_workers(ComputeConfig(), "processes")),
     ],
 )
 def test_settings_give_the_cluster_of_their_name(name: str, scheduler: str, workers: int | None) -> None:
@@ -53,6 +53,13 @@ def test_settings_give_the_cluster_of_their_name(name: str, scheduler: str, work
     assert choose_scheduler(config.compute, 1_000_000, config.cluster) == scheduler
     if workers is not None:
         assert count_workers(config.compute, scheduler, config.cluster) == workers
+
+
+@pytest.mark.parametrize("name", ["laptop.yaml", "big-machine.yaml", "cluster-address.yaml"])
+def test_settings_write_nothing_but_the_dataset(name: str) -> None:
+    """No report and no metrics: those are for whoever asks for them."""
+    config = load_config(CONFIGS / name, {})
+    assert (config.compute.performance_report, config.metrics.file, config.metrics.port) == (None, None, None)
 
 
 def test_there_is_a_file_for_each_kind() -> None:

@@ -326,6 +326,57 @@ def test_a_full_run_replaces_the_first(small: Path, tmp_path: Path) -> None:
     assert dicomflow.open_dataset(tmp_path / "d").snapshot.profile == "minimal"
 
 
+def test_columns_that_nobody_names_are_those_of_the_dataset(small: Path, tmp_path: Path) -> None:
+    """Whatever they are, and wherever the file of the profile is now; named and different they are refused, with the choice."""
+    own, dest = tmp_path / "own.yaml", tmp_path / "d"
+    own.write_text(
+        "profile: ours\ncolumns: [Modality, PixelSpacing: {functional_group: PixelMeasuresSequence}, "
+        '{name: B, private: {creator: "SIEMENS MR HEADER", group: 0x0019, element: 0x0C}, vr: IS}]\n'
+    )
+    extract(small, dest, columns=str(own))
+    before = dicomflow.open_dataset(dest)
+    with pytest.raises(DatasetError, match=r"profile 'ours', this run asks for others .* name no columns to keep"):
+        extract(small, dest, columns="standard")
+    with pytest.raises(DatasetError, match="asks for others"):
+        extract(small, dest, config=dicomflow.Config(columns="standard"), scheduler="threads")
+    own.unlink()
+    (small / "new").write_bytes(next(iter(make_series("us"))).data)
+    summary = extract(small, dest)
+    after = dicomflow.open_dataset(dest)
+    assert (summary.read, summary.profile, after.snapshot.profile) == (1, "ours", "ours")
+    assert after.schema.equals(before.schema, check_metadata=True) and after.instances.count_rows() == 7
+    assert {row["Modality"] for row in after.to_arrow().to_pylist()} >= {"US"}
+    assert extract(small, dest, config=dicomflow.Config(), mode="full").read == 7
+    assert dicomflow.open_dataset(dest).snapshot.profile == "ours"
+    assert extract(small, dest, mode="retry_failed", scheduler="threads").version == 3
+
+
+def test_columns_of_damaged_parts(small: Path, tmp_path: Path) -> None:
+    """A built-in profile is known without them; of one's own one whole part is enough; of none they must be named."""
+    own = tmp_path / "own.yaml"
+    own.write_text("profile: ours\ncolumns: [Modality]\n")
+    for columns, says in (("minimal", None), (str(own), "no part of it says what its columns are")):
+        dest = tmp_path / f"d{len(columns)}"
+        extract(small, dest, columns=columns)
+        for table in ("instances", "conflicts"):
+            for part in (dest / table).iterdir():
+                part.write_bytes(b"PAR1")
+        if says:
+            with pytest.raises(DatasetError, match=says):
+                extract(small, dest, mode="full")
+        extract(small, dest, mode="full", **({"columns": columns} if says else {}))
+        assert dicomflow.open_dataset(dest).instances.count_rows() == 6
+        assert dicomflow.verify_dataset(dest).whole
+
+
+@pytest.mark.parametrize("mode", ["bogus", "FULL", ""])
+def test_a_mode_that_is_none(small: Path, tmp_path: Path, mode: str) -> None:
+    """One line that names those that there are; nothing is touched."""
+    with pytest.raises(ConfigError, match=r"mode: .* is none; there are increment, full, retry_failed, add_columns"):
+        extract(small, tmp_path / "d", mode=mode)
+    assert not (tmp_path / "d").exists()
+
+
 def test_retrying_reads_what_failed_and_nothing_else(small: Path, tmp_path: Path) -> None:
     """New, changed and removed files wait for an ordinary run."""
     (small / "bad").symlink_to(small / "nothing")

@@ -157,6 +157,7 @@ def _path(path: Path) -> str:
 def _next_steps(folder: Path) -> Iterator[tuple[str, str]]:
     instances = harmless(str(folder / DATASET / "instances"))
     yield "one file", f"dicomflow show {_path(_example_file(folder / STUDIES))}"
+    yield "questions", f"dicomflow query {_path(folder / DATASET)} @protocol-drift    (--list: all that are ready-made)"
     yield "all rows", f"pd.read_parquet({instances!r})"
     yield "your own", "dicomflow extract ~/scans -o headers"
     yield "clean up", f"rm -r {_path(folder)}"

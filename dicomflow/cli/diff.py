@@ -12,8 +12,8 @@ from typing import Any, TypedDict, Unpack
 
 import click
 
-from dicomflow.cli.output import stdout_console
-from dicomflow.cli.session import USAGE, Session
+from dicomflow.cli.output import NO_ROWS, stdout_console
+from dicomflow.cli.session import USAGE, Session, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.diff import Comparison, open_diff
 from dicomflow.report.diff import render_change, render_diff
@@ -66,6 +66,8 @@ def command(
             _print_json(diff.summary.to_dict(), rows)
         else:
             _print_text(diff, rows)
+        if diff.summary.is_same:
+            print_message(f"{NO_ROWS} differ")
         return 0 if diff.summary.is_same else DIFFERENT
 
 

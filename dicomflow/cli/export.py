@@ -1,7 +1,7 @@
 """``dicomflow export``: the rows of a dataset as a file of another format, without what identifies people.
 
-In: DEST, a file, settings.  Out: the file, and on stderr what was done.  Knows no layout and no rules; what brings DuckDB is
-loaded when the command runs.
+In: DEST, a file, settings.  Out: the file, and on stderr what was done; or what would be.  Knows no layout and no rules; what
+brings DuckDB is loaded when the command runs.
 """
 
 from __future__ import annotations
@@ -14,24 +14,35 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO, TypedDict, Unpack, cast
 import click
 
 import dicomflow
+from dicomflow.cli.output import describe_written, guess_format
 from dicomflow.cli.session import FAILED, TOO_MANY_FAILED, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.config import ExportConfig, load_config
-from dicomflow.deidentify.profile import OPTIONS
+from dicomflow.deidentify.profile import ACTIONS, OPTIONS, Action
 from dicomflow.export import FORMATS
 from dicomflow.report.text import harmless
 
 if TYPE_CHECKING:
     from dicomflow import ExportSummary
+    from dicomflow.export.require import Missing
 
 STDOUT = "-"
-_MOST_NAMES = 8
+
+_ENDINGS = {f".{form}": form for form in FORMATS}
+
+_COUNTED = {
+    "dropped": (Action.DROP,),
+    "emptied": (Action.EMPTY,),
+    "pseudonymised": (Action.UID, Action.HASH),
+    "shifted": (Action.SHIFT,),
+}
+"""What is said of columns -> what was done to them."""
 
 
 class Options(TypedDict):
     """What click hands over, beside DEST."""
 
-    output: str
+    output: str | None
     form: str | None
     columns: str | None
     require: str | None
@@ -41,11 +52,13 @@ class Options(TypedDict):
     with_patient_identity: bool
     allow_formulas: bool | None
     config: Path | None
+    explain: bool
+    quiet: bool
 
 
 @click.command("export")
 @click.argument("dest")
-@click.option("--output", "-o", required=True, metavar="FILE", help="The file to write; - for stdout.")
+@click.option("--output", "-o", metavar="FILE", help="The file to write; - for stdout.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it.  [default: by the name of FILE]")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
 @click.option("--require", metavar="NAME,...", help="Columns that each row must have a value in.")
@@ -78,6 +91,8 @@ class Options(TypedDict):
     metavar="FILE.yaml",
     help="Settings, and rules: its section export.",
 )
+@click.option("--explain", is_flag=True, help="Write nothing: list each column with what would be done to it.")
+@click.option("--quiet", is_flag=True, help="Do not say on stderr what was written; only errors, and what is missing.")
 def command(dest: str, **options: Unpack[Options]) -> int:
     """Write the instances of DEST to FILE as DICOM JSON, CSV or Parquet, without what identifies people.
 
@@ -88,6 +103,7 @@ def command(dest: str, **options: Unpack[Options]) -> int:
     \b
     Example:
       dicomflow export headers -o headers.csv
+      dicomflow export headers --explain
       dicomflow export headers -o ct.ndjson --retain modified_dates --retain patient --key-file key
       dicomflow export headers -o - --format csv --columns SOPInstanceUID,Modality --require Modality
 
@@ -95,8 +111,12 @@ def command(dest: str, **options: Unpack[Options]) -> int:
     """
     config = load_config(options["config"], _overrides(options)).export
     spare_pandas()
+    if options["explain"]:
+        return _explain(dest, config, options)
     output = options["output"]
-    form = options["form"] or _guess_format(output)
+    if output is None:
+        raise click.UsageError("Missing option '--output' / '-o'.")
+    form = options["form"] or guess_format(output, _ENDINGS)
     summary = dicomflow.export_dataset(
         dest,
         _open(output, form),
@@ -105,7 +125,18 @@ def command(dest: str, **options: Unpack[Options]) -> int:
         with_patient_identity=options["with_patient_identity"],
         config=config,
     )
-    return _report(summary, output, config)
+    return _report(summary, output, config, quiet=options["quiet"])
+
+
+def _explain(dest: str, config: ExportConfig, options: Options) -> int:
+    """A line for each column, in the order of the dataset."""
+    identified = options["with_patient_identity"]
+    names = _split(options["columns"])
+    actions = dicomflow.explain_export(dest, columns=names, with_patient_identity=identified, config=config)
+    width = max(map(len, actions), default=0)
+    for name, action in actions.items():
+        print(f"{harmless(name):<{width}}  {ACTIONS[action]}")
+    return 0
 
 
 def _overrides(options: Options) -> dict[str, object]:
@@ -121,15 +152,6 @@ def _overrides(options: Options) -> dict[str, object]:
 
 def _split(names: str | None) -> list[str] | None:
     return None if names is None else [name for part in names.split(",") if (name := part.strip())]
-
-
-def _guess_format(output: str) -> str:
-    suffix = Path(output).suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        raise click.UsageError(
-            f"--format is needed: the name of {output!r} does not say it.  It is one of {', '.join(FORMATS)}."
-        )
-    return suffix
 
 
 def _open(output: str, form: str) -> str | BinaryIO:
@@ -170,25 +192,41 @@ class TerminalSink:
         self._stream.flush()
 
 
-def _report(summary: ExportSummary, output: str, config: ExportConfig) -> int:
+def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet: bool) -> int:
     for missing in summary.missing:
-        more = ", ..." if missing.rows > len(missing.uris) else ""
-        print_message(f"{missing.name} is missing in {missing.rows:,} rows: {', '.join(missing.uris)}{more}")
+        print_message(_describe_missing(missing))
+    if summary.missing and summary.deidentified is not None:
+        print_message('their files: dicomflow query DEST "select source_uri from instances where NAME is null"')
     if summary.refused:
         print_message(
             "error: nothing was written, rows are incomplete; --incomplete drop leaves them out, keep writes them"
         )
         return FAILED
-    print_message(f"{summary.rows:,} rows, {len(summary.columns)} columns written to {output}; {_describe(summary)}")
-    if summary.new_key:
+    if not quiet:
+        written = (
+            f"{summary.rows:,} rows written to stdout" if output == STDOUT else describe_written(summary.rows, output)
+        )
+        print_message(f"{written}: {_describe(summary)}")
+    if summary.new_key and not quiet:
         print_message(
             "pseudonyms were made with a new key, which is not kept; --key-file makes them the same each time"
         )
     return TOO_MANY_FAILED if summary.missing and config.incomplete == "drop" else 0
 
 
+def _describe_missing(missing: Missing) -> str:
+    """Files are named only where identities are: the names of folders are often those of patients."""
+    more = ", ..." if missing.rows > len(missing.first) else ""
+    which = ", ".join(missing.uris or map(str, missing.first))
+    if missing.uris:
+        return f"{missing.name} is missing in {missing.rows:,} rows: {which}{more}"
+    return f"{missing.name} is missing in {missing.rows:,} rows: number {which}{more} of instances"
+
+
 def _describe(summary: ExportSummary) -> str:
     if summary.deidentified is None:
-        return "with the identities of patients"
-    names = ", ".join(summary.dropped[:_MOST_NAMES]) + (", ..." if len(summary.dropped) > _MOST_NAMES else "")
-    return f"de-identified ({summary.deidentified}), left out: {names or 'nothing'}"
+        return f"{len(summary.columns):,} columns, with the identities of patients"
+    counts = ", ".join(f"{summary.count(*actions):,} {what}" for what, actions in _COUNTED.items())
+    return (
+        f"de-identified ({summary.deidentified}); of {len(summary.actions):,} columns {counts} (--explain lists them)"
+    )

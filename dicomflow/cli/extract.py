@@ -68,7 +68,11 @@ class Options(TypedDict):
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("-o", "--dest", required=True, metavar="DEST", help="Folder of the dataset: new, empty or a dataset.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE.yaml", help="Settings; options here win.")
-@click.option("--columns", metavar="minimal|standard|FILE", help="Column profile.  [default: standard]")
+@click.option(
+    "--columns",
+    metavar="minimal|standard|FILE",
+    help="Column profile.  [default: that of DEST; standard for a new one]",
+)
 @click.option(
     "--scheduler",
     metavar="auto|threads|in-process|processes|KIND|tcp://HOST:PORT",

@@ -12,7 +12,7 @@ import click
 import pyarrow as pa
 
 import dicomflow
-from dicomflow.cli.output import stdout_console
+from dicomflow.cli.output import say_no_rows, stdout_console
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.errors import Code, Status
 from dicomflow.report.ledger import LEDGER_COLUMNS, format_csv, format_json, format_ndjson, render_files
@@ -55,12 +55,16 @@ def command(
       dicomflow files headers --status failed --code truncated --format csv > quarantine.csv
     """
     spare_pandas()
-    rows = _take(dicomflow.open_dataset(dest).iter_files(statuses, codes, under, LEDGER_COLUMNS), limit)
+    counted = [0]
+    rows = _count(
+        _take(dicomflow.open_dataset(dest).iter_files(statuses, codes, under, LEDGER_COLUMNS), limit), counted
+    )
     if form == "table":
         _print_table(rows)
     else:
         for text in _format(rows, form):
             print(text, end="")
+    say_no_rows(counted[0])
     return 0
 
 
@@ -71,6 +75,13 @@ def _take(batches: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
         left = None if left is None else left - min(left, batch.num_rows)
         if left == 0:
             return
+
+
+def _count(batches: Iterable[pa.Table], counted: list[int]) -> Iterator[pa.Table]:
+    """The same batches; ``counted[0]`` grows by their rows."""
+    for batch in batches:
+        counted[0] += batch.num_rows
+        yield batch
 
 
 def _format(rows: Iterable[pa.Table], form: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ import click
 from rich.text import Text
 
 import dicomflow
-from dicomflow.cli.output import print_json, stdout_console
+from dicomflow.cli.output import NO_ROWS, print_json, stdout_console
 from dicomflow.cli.session import FAILED, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.report.instance import render_instance, to_plain
@@ -41,7 +41,7 @@ def command(dest: str, uid: str, as_json: bool, with_files: bool) -> int:
     dataset = dicomflow.open_dataset(dest)
     row = dataset.get(uid)
     if row is None:
-        print_message(f"{dest}: no instance with SOP Instance UID {uid}")
+        print_message(f"{dest}: no instance with SOP Instance UID {uid} ({NO_ROWS})")
         return FAILED
     files = dataset.get_files(uid) if with_files else []
     if as_json:

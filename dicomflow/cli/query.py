@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rich.text import Text
 
 import dicomflow
-from dicomflow.cli.output import check_outside, stdout_console
+from dicomflow.cli.output import check_outside, guess_format, say_no_rows, say_written, stdout_console
 from dicomflow.cli.session import print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.dataset.storage import write_atomically
@@ -30,7 +30,14 @@ from dicomflow.sql.output import FORMATS, take, write_parquet
 from dicomflow.sql.sandbox import BATCH_ROWS, MIN_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
-_SUFFIXES = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
+_ENDINGS = {
+    ".csv": "csv",
+    ".json": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+    ".txt": "table",
+}
 _TABLE_ROWS = 50
 _MOST_ROWS = 1 << 62  # Arrow counts in 64 bits
 
@@ -42,6 +49,7 @@ class Options(TypedDict):
     limit: int | None
     memory: int
     threads: int | None
+    quiet: bool
 
 
 def _parse_size(text: str) -> int:
@@ -78,6 +86,7 @@ def _parse_size(text: str) -> int:
     help="Memory for DuckDB, such as 4GB.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
+@click.option("--quiet", is_flag=True, help="Do not say on stderr how many rows there were; only errors.")
 def command(
     dest: str, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
 ) -> int:
@@ -100,19 +109,28 @@ def command(
         raise click.UsageError("Missing argument 'QUERY'.  There is --list for the ready-made ones.")
     if show:
         return _show(query)
-    form = options["form"] or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    form = options["form"] or (guess_format(str(output), _ENDINGS) if output else "table")
     _check_output(dest, output, form)
-    sql, limit = _read_query(query), options["limit"]
+    sql = _read_query(query)
     spare_pandas()
     limits = Limits(memory=options["memory"], threads=options["threads"])
     with dicomflow.open_dataset(dest).ask(sql, limits) as answer:
-        if output is not None:
-            _write_file(answer, output, form, limit)
-        elif form == "table":
-            _print_table(answer, _TABLE_ROWS if limit is None else limit)
-        else:
-            _print_text(FORMATS[form](answer, limit), form)
+        _give(answer, output, form, options)
     return 0
+
+
+def _give(answer: Answer, output: Path | None, form: str, options: Options) -> None:
+    """Write or print the rows, and say how many where nobody would see it."""
+    limit, quiet = options["limit"], options["quiet"]
+    if output is not None:
+        _write_file(answer, output, form, limit)
+        say_written(answer.rows if limit is None else min(answer.rows, limit), str(output), quiet=quiet)
+        return
+    if form == "table":
+        _print_table(answer, _TABLE_ROWS if limit is None else limit)
+    else:
+        _print_text(FORMATS[form](answer, limit), form)
+    say_no_rows(answer.rows, quiet=quiet)
 
 
 def _list() -> int:

@@ -109,7 +109,7 @@ def check_columns(snapshot: Snapshot | None, columns: str, schema: str, mode: Mo
     raise DatasetError(
         f"{dest}: has the columns of profile {snapshot.profile!r}, this run asks for others ({columns!r}); `dicomflow "
         f"add-columns {dest} --columns {columns}` reads again only files that have a row, `extract --full` reads everything "
-        "again; or extract into a new folder"
+        "again; name no columns to keep those that are there; or extract into a new folder"
     )
 
 
@@ -123,8 +123,8 @@ def check_partitions(snapshot: Snapshot | None, partition_by: Sequence[str], mod
         return
     raise DatasetError(
         f"{dest}: has {_say_partitions(snapshot.partition_by)}, this run asks for {_say_partitions(partition_by)}; set "
-        f"dataset.partition_by to [{', '.join(snapshot.partition_by)}], or `extract --full` reads everything again and "
-        "splits it anew; or extract into a new folder"
+        f"dataset.partition_by to [{', '.join(snapshot.partition_by)}] or leave it out, or `extract --full` reads everything "
+        "again and splits it anew; or extract into a new folder"
     )
 
 

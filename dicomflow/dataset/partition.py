@@ -12,7 +12,7 @@ values have folders that differ only by case: behind a value with small letters 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote
@@ -31,6 +31,7 @@ MISSING_YEAR = "0"  # a number like the others, and the year of no date
 
 _RESERVED = (MISSING, "__hive_default_partition__")  # in small letters
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_KEY = "SOPInstanceUID"
 _YEAR = ".year"
 _KEPT_BYTES = 64
 _PARTITION_ROWS = 1 << 16
@@ -43,6 +44,15 @@ class PartitionKey:
 
     column: str
     is_year: bool
+
+    @property
+    def name(self) -> str:
+        """As the configuration has it.
+
+        >>> PartitionKey("StudyDate", True).name
+        'StudyDate.year'
+        """
+        return f"{self.column}{_YEAR if self.is_year else ''}"
 
     @property
     def folder_key(self) -> str:
@@ -127,33 +137,70 @@ class Partitioning:
         """
         codes = np.zeros(rows.num_rows, np.int64)
         folders = [""]
+        values: dict[str, int] = {}
         for key in self.keys:
             own, names = _code_values(rows, key, most)
+            values[key.name] = len(names)
             pairs, codes = np.unique(codes * len(names) + own, return_inverse=True)
-            check_count(len(pairs), most)
+            check_count(len(pairs), most, values)
             folders = [f"{folders[pair // len(names)]}/{names[pair % len(names)]}" for pair in pairs.tolist()]
         order = np.argsort(codes, kind="stable")
         pieces = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
         return [(folders[codes[piece[0]]].lstrip("/"), rows.take(pa.array(piece))) for piece in pieces]
 
 
-def check_count(count: int, most: int) -> None:
+def check_folders(folders: Collection[str], most: int) -> None:
     """Refuse too many partitions.
+
+    Raises:
+        DatasetError: there are more folders than ``most``.
+    """
+    if len(folders) > most:
+        check_count(len(folders), most, count_values(folders))
+
+
+def check_count(count: int, most: int, values: Mapping[str, int]) -> None:
+    """Refuse too many partitions, and name the column that they come from; never one of its values.
+
+    Args:
+        count: of the partitions so far.
+        most: that there may be.
+        values: column -> how many different values it has so far.
 
     Raises:
         DatasetError: in one line, with what to do.
     """
     if count > most:
+        column = max(values, key=values.__getitem__)
         raise DatasetError(
-            f"dataset.partition_by gives more than {most:,} partitions; nothing was published: split by a column with fewer "
-            "values, or raise dataset.max_partitions"
+            f"dataset.partition_by gives more than {most:,} partitions: {column} has {values[column]:,} values or more; nothing "
+            "was published, and what was read is kept: split by columns with fewer values, or raise dataset.max_partitions, and "
+            "run again"
         )
+
+
+def count_values(folders: Iterable[str]) -> dict[str, int]:
+    """How many different values each key has among these folders.
+
+    >>> count_values(["by_Modality=CT/by_StudyDate_year=2026", "by_Modality=MR/by_StudyDate_year=2026"])
+    {'Modality': 2, 'StudyDate_year': 1}
+    """
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for level in folder.split("/") if folder else ():
+            key, _, value = level.partition("=")
+            found.setdefault(key.removeprefix(PARTITION_PREFIX), set()).add(value)
+    return {key: len(values) for key, values in found.items()}
 
 
 def _make_key(name: str, schema: pa.Schema) -> PartitionKey:
     column = name.removesuffix(_YEAR)
     if column not in schema.names:
         raise ConfigError(f"dataset.partition_by: {column!r} is no column of this profile")
+    if column == _KEY:
+        raise ConfigError(
+            f"dataset.partition_by: {column!r} is another one in each row; split by a column with few values"
+        )
     kind = schema.field(column).type
     if column != name:
         if not pa.types.is_date(kind) and not pa.types.is_timestamp(kind):
@@ -170,7 +217,7 @@ def _code_values(rows: pa.Table, key: PartitionKey, most: int) -> tuple[np.ndarr
     """A number for each row's value, and the folders by number."""
     values = _as_plain(rows.select([key.column]))[key.column].combine_chunks()
     coded = (pc.year(values) if key.is_year else values).dictionary_encode()
-    check_count(len(coded.dictionary), most)
+    check_count(len(coded.dictionary), most, {key.name: len(coded.dictionary)})
     names = [key.name_folder(value) for value in [*coded.dictionary.to_pylist(), None]]
     distinct = {name: place for place, name in enumerate(dict.fromkeys(names))}
     at = np.array([distinct[name] for name in names], np.int64)
@@ -217,7 +264,7 @@ class PartitionBuffer:
         """
         for folder, piece in self._partitioning.split(rows, self._most):
             self._seen.add(folder)
-            check_count(len(self._seen), self._most)
+            check_folders(self._seen, self._most)
             self._keep(folder, _as_plain(piece))
             if self._rows[folder] > _PARTITION_ROWS:
                 self._flush(folder)

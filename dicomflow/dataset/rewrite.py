@@ -17,7 +17,7 @@ from dicomflow.dataset.changes import place_of
 from dicomflow.dataset.commit import assemble
 from dicomflow.dataset.deduplicate import MOVES_SCHEMA, find_affected
 from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name, partition_of
-from dicomflow.dataset.partition import PartitionBuffer, Partitioning, check_count
+from dicomflow.dataset.partition import PartitionBuffer, Partitioning, check_folders
 from dicomflow.dataset.parts import count_rows, describe_part, read_part
 from dicomflow.dataset.rows import Rows, group_rows
 from dicomflow.dataset.snapshot import Tables
@@ -187,7 +187,7 @@ class Rewriter:
             self.write(self._read_rows(part), "instances")
         self._buffer.flush()
         folders = {partition_of(part_name(part)) for part in [*fitting, *list_parts(self._layout.next / "instances")]}
-        check_count(len(folders), self._schemas.config.max_partitions)
+        check_folders(folders, self._schemas.config.max_partitions)
         return fitting
 
 

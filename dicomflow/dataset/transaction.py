@@ -52,8 +52,7 @@ class Transaction:
         Raises:
             DatasetError: the dataset cannot be read, or is of another format.
         """
-        if redo(layout):
-            _log.warning("publish_completed", dest=str(layout.root))
+        complete(layout)
         discard(layout.next)
         if layout.next.exists():
             raise DatasetError(f"{layout.next}: cannot be removed; remove it, then run again")
@@ -65,23 +64,29 @@ class Transaction:
         self.fingerprint = schema_fingerprint(instances)
         self.staging = Staging(layout, self.schemas)
         self.before: Snapshot | None = read_snapshot(layout, FORMAT_VERSION)
-        self.partition_by = list(config.partition_by)
+        self.partition_by = self._choose_partitions(config)
         self.damaged: list[Path] = []
         """Published parts that a run which reads everything again does without."""
         self._lock = lock
 
     @classmethod
     def of_dataset(cls, layout: Layout, config: DatasetConfig, lock: WriteLock) -> Self:
-        """For a run that keeps the columns that are there.
+        """For a run that keeps the columns and partitions that are there.
 
         Raises:
-            DatasetError: there is no dataset, or it cannot be read.
+            DatasetError: there is no dataset, it cannot be read, or the settings ask for other partitions.
         """
-        redo(layout)
+        complete(layout)
         _, parts = read_published(layout, FORMAT_VERSION)
         transaction = cls(layout, read_schema(parts["instances"][0]), config, lock)
-        transaction.partition_by = transaction.before.partition_by if transaction.before else []
+        check_partitions(transaction.before, transaction.partition_by, Mode.INCREMENT, layout.root)
         return transaction
+
+    def _choose_partitions(self, config: DatasetConfig) -> list[str]:
+        """Those that the settings name; where they name none, not even an empty list, those that are there."""
+        if self.before is None or "partition_by" in config.model_fields_set:
+            return list(config.partition_by)
+        return self.before.partition_by
 
     @property
     def version(self) -> int:
@@ -128,8 +133,6 @@ class Transaction:
             ConfigError: rows cannot be split into partitions by these columns.
         """
         check_columns(self.before, columns, self.fingerprint, mode, self.layout.root)
-        if mode is Mode.COLUMNS and self.before:
-            self.partition_by = self.before.partition_by
         check_partitions(self.before, self.partition_by, mode, self.layout.root)
         Partitioning.of(self.partition_by, self.schemas.instances)
         if mode is Mode.FULL and self.before:
@@ -246,3 +249,13 @@ class Transaction:
         """Leave the dataset as it is, and say that a run looked."""
         discard(self.layout.staging)
         write_json(self.layout.run_record(str(run["run_id"])), {**run, "version": self.version})
+
+
+def complete(layout: Layout) -> None:
+    """Complete what an earlier run began to publish, if there is such a thing.
+
+    Raises:
+        CommitStateUnknown: it cannot be completed now.
+    """
+    if redo(layout):
+        _log.warning("publish_completed", dest=str(layout.root))

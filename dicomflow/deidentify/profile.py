@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from importlib import resources
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dicomflow.dictionary import entry_for_tag
@@ -38,6 +39,22 @@ class Action(StrEnum):
     EMPTY = "empty"  # there, without a value (code Z)
     DROP = "drop"  # not there (code X)
 
+
+ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        Action.KEEP: "kept",
+        Action.SHIFT: "date shifted",
+        Action.REGISTERED: "UIDs of the standard kept, others pseudonymised",
+        Action.UID: "pseudonymised",
+        Action.HASH: "pseudonymised",
+        Action.DUMMY: "replaced by a value that says nothing",
+        Action.EMPTY: "emptied",
+        Action.DROP: "dropped",
+        "items": "each attribute of its items judged by itself",
+        "note": "says what was done",
+    }
+)
+"""What can be done to a column, in words."""
 
 STRICTNESS = {action: place for place, action in enumerate(Action)}
 

@@ -19,6 +19,8 @@ KEY_VARIABLE = "DICOMFLOW_EXPORT_KEY"
 MIN_KEY_BYTES = 16
 MAX_KEY_BYTES = 4096
 
+_MAKE_ONE = "(umask 077; openssl rand -hex 32 > FILE)"
+
 _UUID_FIXED = (0x8 << 76) | (0x2 << 62)
 _UUID_FREE = ((1 << 128) - 1) ^ ((0xF << 76) | (0x3 << 62))
 
@@ -86,7 +88,8 @@ def _read_key(path: Path) -> bytes:
                 raise ConfigError(f"{path}: others can read the key; chmod 600 it, and take a new one if they may have")
             key = file.read(MAX_KEY_BYTES + 1).strip()
     except OSError as error:
-        raise ConfigError(f"{path}: the key cannot be read: {describe(error)}") from None
+        hint = f"; make one: {_MAKE_ONE}" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: the key cannot be read: {describe(error)}{hint}") from None
     if len(key) > MAX_KEY_BYTES:
         raise ConfigError(f"{path}: a key has at most {MAX_KEY_BYTES} bytes")
     return key
@@ -94,7 +97,5 @@ def _read_key(path: Path) -> bytes:
 
 def _check_length(key: bytes, where: str) -> bytes:
     if len(key) < MIN_KEY_BYTES:
-        raise ConfigError(
-            f"{where}: a key has at least {MIN_KEY_BYTES} bytes; make one: (umask 077; openssl rand -hex 32 > FILE)"
-        )
+        raise ConfigError(f"{where}: a key has at least {MIN_KEY_BYTES} bytes; make one: {_MAKE_ONE}")
     return key

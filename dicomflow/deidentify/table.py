@@ -86,6 +86,11 @@ class Deidentifier:
         subjects = self._subjects.values() if any(self._needs_days(work) for work in self._works) else ()
         return list(dict.fromkeys([*(work.name for work in self._works), *subjects]))
 
+    def explain(self, names: Sequence[str]) -> dict[str, str]:
+        """What is done to each of these columns: column -> one of ``profile.ACTIONS``."""
+        works = {work.name: work for work in self._works}
+        return {name: _name_work(works[name]) if name in works else str(Action.DROP) for name in names}
+
     def apply(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rows, of ``schema`` but that text may be dictionary-encoded."""
         days = self._count_days(rows) if any(self._needs_days(work) for work in self._works) else None
@@ -183,6 +188,12 @@ def temporal_note(rules: Rules) -> str:
     if "full_dates" in rules.retain:
         return "UNMODIFIED"
     return "MODIFIED" if "modified_dates" in rules.retain else "REMOVED"
+
+
+def _name_work(work: _Work) -> str:
+    if work.note is not None:
+        return "note"
+    return "items" if work.vr == "SQ" and work.action is Action.KEEP else str(work.action)
 
 
 # ---- one column ------------------------------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ class ExportSummary:
         rows: written.
         columns: written, of those of the dataset; in JSON some of them may have no place.
         dropped: names of columns of which nothing was written.
-        missing: attributes that some rows lack, with the first files of these.
+        actions: column that was asked for -> what was done to it, see ``deidentify.profile.ACTIONS``; none where identities
+            were asked for.
+        missing: attributes that some rows lack, with the first of these rows.
         refused: nothing was written, because rows are incomplete.
         deidentified: what was done, as DeidentificationMethod has it; None where identities were asked for.
         new_key: pseudonyms were made with a key of this run alone.
@@ -52,10 +54,15 @@ class ExportSummary:
     rows: int = 0
     columns: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    actions: dict[str, str] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
     refused: bool = False
     deidentified: str | None = None
     new_key: bool = False
+
+    def count(self, *actions: str) -> int:
+        """To how many columns one of these was done."""
+        return sum(done in actions for done in self.actions.values())
 
 
 def export_dataset(
@@ -94,12 +101,39 @@ def export_dataset(
     _check_place(dataset, output)
     summary = ExportSummary()
     job = _plan(dataset, names, settings, summary, with_patient_identity=with_patient_identity)
-    summary.missing = find_missing(dataset, required)
+    summary.missing = find_missing(dataset, required, name_files=with_patient_identity)
     summary.refused = bool(summary.missing) and settings.incomplete == "refuse"
     if not summary.refused:
         left_out = required if settings.incomplete == "drop" and summary.missing else []
         _write(output, lambda sink: _fill(sink, form, job, job.batches(dataset, left_out), settings), summary)
     return summary
+
+
+def explain_export(
+    dest: str | os.PathLike[str] | Dataset,
+    *,
+    columns: Sequence[str] | None = None,
+    with_patient_identity: bool = False,
+    config: ExportConfig | None = None,
+) -> dict[str, str]:
+    """What ``export_dataset`` would do to each column; reads no row and writes nothing.
+
+    Args and errors as of ``export_dataset``.
+
+    Returns:
+        Column -> one of ``deidentify.profile.ACTIONS``.
+
+    >>> import dicomflow
+    >>> dicomflow.explain_export("headers", columns=["PatientName"])      # doctest: +SKIP
+    {'PatientName': 'empty'}
+    """
+    dataset = dest if isinstance(dest, Dataset) else open_dataset(dest)
+    names = _check_columns(dataset, columns, "columns")
+    if with_patient_identity:
+        return dict.fromkeys(names, str(Action.KEEP))
+    settings = config or ExportConfig()
+    rules = make_rules(settings.retain, settings.rules, keep_times=settings.times == "keep")
+    return Deidentifier(dataset.schema, rules, Pseudonyms(make_key()), settings.shift_days).explain(names)
 
 
 # ---- what is asked for -----------------------------------------------------------------------------------------------
@@ -173,6 +207,7 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
     schema = dataset.schema
     whole = Deidentifier(schema, rules, Pseudonyms(key or make_key()), settings.shift_days)
     chosen = whole.select(names)
+    summary.actions = whole.explain(names)
     summary.deidentified = chosen.method
     empty = frozenset(column.name for column in chosen.schema if rules.for_column(column) is Action.EMPTY)
     return _Job(

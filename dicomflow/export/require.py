@@ -1,6 +1,7 @@
 """Which rows lack an attribute that they must have.
 
-In: an opened dataset, names of columns.  Out: for each, how many rows lack it and the first files of these.  Never a value.
+In: an opened dataset, names of columns.  Out: for each, how many rows lack it and which are the first of these: their numbers,
+and, only where identities may be named, their files: names of folders are often names of patients.  Never a value.
 """
 
 from __future__ import annotations
@@ -25,31 +26,42 @@ class Missing:
     Attributes:
         name: of the column.
         rows: how many.
-        uris: of the files of the first few.
+        first: numbers of the first few in ``instances``, from 1, in the order of ``Dataset.to_arrow``.
+        uris: of their files; none where identities are taken out.
     """
 
     name: str
     rows: int = 0
+    first: list[int] = field(default_factory=list)
     uris: list[str] = field(default_factory=list)
 
 
-def find_missing(dataset: Dataset, required: Sequence[str]) -> list[Missing]:
-    """For each attribute that some row lacks; reads these columns alone."""
+def find_missing(dataset: Dataset, required: Sequence[str], *, name_files: bool) -> list[Missing]:
+    """For each attribute that some row lacks; reads these columns alone.
+
+    Args:
+        dataset: as opened.
+        required: names of columns.
+        name_files: whether files may be named.
+    """
     found = [Missing(name) for name in required]
+    before = 0
     if found:
-        for batch in iter_rows(dataset, list(dict.fromkeys([*required, "source_uri"])), _BATCH_ROWS):
+        names = [*required, *(["source_uri"] if name_files else [])]
+        for batch in iter_rows(dataset, list(dict.fromkeys(names)), _BATCH_ROWS):
             for missing in found:
-                _add(missing, batch)
+                _add(missing, batch, before, name_files=name_files)
+            before += batch.num_rows
     return [missing for missing in found if missing.rows]
 
 
-def _add(missing: Missing, batch: pa.RecordBatch) -> None:
-    absent = _is_absent(batch.column(missing.name))
-    count = pc.sum(absent).as_py() or 0
-    missing.rows += count
-    if count and len(missing.uris) < MOST_EXAMPLES:
-        uris = batch.column("source_uri").filter(absent)[: MOST_EXAMPLES - len(missing.uris)]
-        missing.uris += uris.to_pylist()
+def _add(missing: Missing, batch: pa.RecordBatch, before: int, *, name_files: bool) -> None:
+    at = pc.indices_nonzero(_is_absent(batch.column(missing.name)))
+    missing.rows += len(at)
+    at = at[: MOST_EXAMPLES - len(missing.first)]
+    missing.first += [before + place + 1 for place in at.to_pylist()]
+    if name_files:
+        missing.uris += batch.column("source_uri").take(at).to_pylist()
 
 
 def drop_incomplete(batches: Iterable[pa.RecordBatch], required: Sequence[str]) -> Iterable[pa.RecordBatch]:

@@ -15,7 +15,7 @@ from dicomflow.config import Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.snapshot import read_published
-from dicomflow.errors import DatasetError
+from dicomflow.errors import ConfigError, DatasetError
 from dicomflow.expose import open_metrics
 from dicomflow.pipeline.run import Run
 from dicomflow.schema.arrow import FORMAT_VERSION
@@ -46,12 +46,13 @@ def extract(
         mode: ``increment``; ``full`` reads everything again; ``retry_failed`` reads earlier failed files and no others;
             ``add_columns`` reads files that have a row again, to give them other columns.
         options: settings by name as on the command line (``columns="minimal"``, ``scheduler="processes"``, ``workers=4``);
-            all others with two underscores: ``header__prefix_bytes=65536``.
+            all others with two underscores: ``header__prefix_bytes=65536``.  Columns and partitions that nobody names are
+            those of the dataset; of a new one, ``standard`` and none.
 
     Raises:
         SourceError: a source does not exist.
         DatasetError: ``dest`` cannot be written, is something else, or is being written by another run.
-        ConfigError: a setting or column is wrong.
+        ConfigError: a setting, the mode or a column is wrong.
         ComputeError: the cluster cannot be reached or was lost.
 
     >>> import dicomflow
@@ -61,10 +62,11 @@ def extract(
     """
     if not os.fspath(dest) or "://" in os.fspath(dest):
         raise DatasetError(f"{os.fspath(dest)!r}: DEST is a folder of this machine")
+    known_mode = _parse_mode(mode)
     layout, settings = Layout(Path(os.path.abspath(dest))), _as_config(config, options)
     with open_metrics(settings.metrics, __version__) as metrics:
         watcher = Watchers([as_watcher(progress), *([] if metrics is None else [metrics])])
-        run = Run(_as_list(sources), layout, settings, watcher, Mode(mode))
+        run = Run(_as_list(sources), layout, settings, watcher, known_mode)
         run.totals.metrics = None if metrics is None else metrics.address
         return run.run()
 
@@ -95,6 +97,13 @@ def add_columns(
     return extract(snapshot.sources, dest, mode=Mode.COLUMNS, **given)
 
 
+def _parse_mode(mode: Mode | str) -> Mode:
+    try:
+        return Mode(mode)
+    except ValueError:
+        raise ConfigError(f"mode: {str(mode)[:64]!r} is none; there are {', '.join(Mode)}") from None
+
+
 def _as_list(sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
     if isinstance(sources, (str, os.PathLike)):
         return [os.fspath(sources)]
@@ -107,6 +116,6 @@ _OPTIONS = {name: f"compute.{name}" for name in ("scheduler", "workers", "perfor
 
 def _as_config(config: Config | str | os.PathLike[str] | None, options: Mapping[str, object]) -> Config:
     overrides = {_OPTIONS.get(name, name.replace("__", ".")): value for name, value in options.items()}
-    if isinstance(config, Config):
-        return load_config(None, {**config.model_dump(), **overrides}) if overrides else config
+    if isinstance(config, Config):  # what it does not set stays unset: that means "as the dataset is"
+        return load_config(None, {**config.model_dump(exclude_unset=True), **overrides}) if overrides else config
     return load_config(Path(config) if config is not None else None, overrides)

@@ -18,18 +18,20 @@ from dicomflow.dataset.changes import Mode, below
 from dicomflow.dataset.commit import discard, prepare_destination
 from dicomflow.dataset.compact import compact_if_needed
 from dicomflow.dataset.deduplicate import Verdicts
+from dicomflow.dataset.kept import read_profile
 from dicomflow.dataset.known import count_outcomes
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.lock import write_lock
 from dicomflow.dataset.partition import Partitioning
+from dicomflow.dataset.snapshot import read_snapshot
 from dicomflow.dataset.survey import Request, Survey
-from dicomflow.dataset.transaction import Transaction
+from dicomflow.dataset.transaction import Transaction, complete
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError
 from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.pipeline.reading import About, Books, Reading
 from dicomflow.pipeline.stages import Stages
-from dicomflow.schema.arrow import instances_schema
+from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
 from dicomflow.schema.profile import Profile, load_profile
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
@@ -50,7 +52,7 @@ class Run:
         self.mode = mode
         self.profile: Profile = load_profile(config.columns)
         self.schema = instances_schema(self.profile)
-        if mode is not Mode.COLUMNS:  # which keeps what the dataset has
+        if "columns" in config.model_fields_set or not layout.is_dataset():  # else they are the dataset's
             Partitioning.of(config.dataset.partition_by, self.schema)
         self.began = datetime.now(UTC)
         self.started = int(self.began.timestamp() * 1_000_000)
@@ -82,6 +84,7 @@ class Run:
         )  # a SOURCE that is not there is said before DEST is touched
         prepare_destination(self.layout)
         with write_lock(self.layout) as lock:
+            self._keep_columns()
             transaction = Transaction(self.layout, self.schema, self.config.dataset, lock)
             transaction.check(self.mode, self.config.columns, self._paths())
             if self.mode is Mode.COLUMNS and transaction.has_columns:
@@ -90,6 +93,15 @@ class Run:
                 return self._run_stages(transaction)
             finally:
                 discard(self.layout.spill)
+
+    def _keep_columns(self) -> None:
+        """Columns that nobody named are those of the dataset."""
+        if "columns" in self.config.model_fields_set:
+            return
+        complete(self.layout)
+        if (snapshot := read_snapshot(self.layout, FORMAT_VERSION)) is not None:
+            self.profile = read_profile(self.layout, snapshot)
+            self.schema = instances_schema(self.profile)
 
     def _run_stages(self, transaction: Transaction) -> RunSummary:
         survey = self._survey(transaction)
@@ -173,7 +185,7 @@ class Run:
         self._enter("list")
         with self.stages.of("scan"):
             reading.read(self._find(survey))
-        if not (survey.changes.replaced.num_rows or survey.changes.removed.num_rows):
+        if not (survey.findings.replaced.num_rows or survey.findings.removed.num_rows):
             reading.close()  # no old row goes, so none is missed
 
     # ---- publishing ----

@@ -60,7 +60,7 @@ _ENTRIES: Mapping[str, _Entry] = {
     "conflicting-attributes": _Entry(labelled=None, columns={}, tables=("instances", "conflicts")),
     "irregularities": _entry("instanceCount regularly_spaced_3d_volume irregularities", labelled="series"),
     "incomplete": _entry("status", {"SeriesInstanceUID": _TEXT, "InstanceNumber": _WHOLE}),
-    "inconstant": _entry("instanceCount conflicts", labelled="series"),
+    "inconstant": _entry("SeriesInstanceUID instanceCount conflicts", labelled="series"),
     "outcomes": _Entry(labelled=None, columns={}, tables=("files",)),
     "runs": _Entry(labelled=None, columns={}, tables=("runs",)),
 }

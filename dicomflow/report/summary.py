@@ -47,11 +47,24 @@ def pydicom_share(summary: RunSummary) -> float:
 
 def _headline(summary: RunSummary) -> Text:
     return Text.assemble(
-        (f"{summary.files:,} files", "bold"),
-        " became ",
-        (f"{summary.rows:,} rows", "bold"),
-        f" in {format_seconds(summary.seconds)}",
+        (_count(summary.files, "file"), "bold"),
+        (" is " if summary.files == 1 else " are ") if summary.unchanged else " became ",
+        (_count(summary.rows, "row"), "bold"),
+        f"{_describe_again(summary)} in {format_seconds(summary.seconds)}",
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _describe_again(summary: RunSummary) -> str:
+    """Of a run over files that are known: whether there was anything to do."""
+    if not summary.unchanged:
+        return ""
+    if summary.read or summary.resumed or summary.removed:
+        return f"; {summary.read:,} read, {summary.unchanged:,} unchanged,"
+    return "; unchanged: nothing read,"
 
 
 def render_outcomes(outcomes: Sequence[tuple[str, str | None, int]]) -> Table:

@@ -1,6 +1,6 @@
 """Arrow schemas of the dataset's tables, decided before the scan and never from the data.
 
-In: a Profile.  Out: ``pyarrow.Schema`` for ``instances``, ``files`` and ``conflicts``.  Knows no files.
+In: a Profile.  Out: ``pyarrow.Schema`` for ``instances``, ``files`` and ``conflicts``; and the way back.  Knows no files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import hashlib
 import pyarrow as pa
 
 from dicomflow.dictionary import PYDICOM_VERSION, format_tag
-from dicomflow.schema.column import SOURCE_FIELDS, Column
+from dicomflow.errors import ConfigError
+from dicomflow.schema.column import SOURCE_FIELDS, Column, make_column
 from dicomflow.schema.profile import Profile
 
 FORMAT_VERSION = "2"
@@ -40,6 +41,39 @@ def instances_schema(profile: Profile) -> pa.Schema:
     """Schema of ``instances`` (and of ``conflicts``): the key, the profile's columns, then where the row came from."""
     fields = [_field(column) for column in profile.columns]
     return pa.schema(fields + SOURCE_FIELDS, metadata=_metadata(profile))
+
+
+def profile_of(schema: pa.Schema) -> Profile:
+    """The profile that a schema of ``instances`` was made from: the way back from ``instances_schema``.
+
+    Args:
+        schema: as a part has it, with ``dicom.vr`` and ``dicom.paths`` on each attribute column.
+
+    Raises:
+        ConfigError: a column does not say where its values come from, or says what cannot be.
+
+    >>> from dicomflow.schema.profile import load_profile
+    >>> profile_of(instances_schema(load_profile("minimal"))) == load_profile("minimal")
+    True
+    """
+    own = {field.name for field in SOURCE_FIELDS}
+    name = (schema.metadata or {}).get(b"dicomflow.profile", b"").decode(errors="replace")
+    return Profile(name, tuple(_column(field) for field in schema if field.name not in own))
+
+
+def _column(field: pa.Field) -> Column:
+    metadata = field.metadata or {}
+    try:
+        vr, paths = metadata[b"dicom.vr"].decode(), tuple(metadata[b"dicom.paths"].decode().split("\n"))
+    except (KeyError, UnicodeDecodeError):
+        raise ConfigError(f"column {field.name[:64]!r}: does not say where its values come from") from None
+    one = make_column(field.name, paths, vr, "1")
+    return one if _depth(one.arrow_type) == _depth(field.type) else make_column(field.name, paths, vr, "1-n")
+
+
+def _depth(kind: pa.DataType) -> int:
+    """How many lists lie in each other; their items have other names in Parquet than in Arrow."""
+    return 1 + _depth(kind.value_type) if pa.types.is_list(kind) else 0
 
 
 def files_schema() -> pa.Schema:

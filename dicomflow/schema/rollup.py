@@ -6,6 +6,10 @@ has; what it lacks is null.
 Names are DICOM keywords, those of idc-index where it has one (``instanceCount``, ``series_size_MB``,
 ``regularly_spaced_3d_volume``, ``obliquity_degrees``), else plain snake_case.  Where idc-index lists all values that occur,
 joined into one text, a column here holds the value if there is one alone, and null otherwise; ``conflicts`` then names it.
+
+Instances that have no key (no SeriesInstanceUID, no StudyInstanceUID, no PatientID) are one row of the table whose key is null:
+they are no one series, study or patient, but ``instanceCount`` and what else is counted adds up to all instances.  So
+``count(StudyInstanceUID)`` counts studies, and ``count(*)`` that row, too.
 """
 
 from __future__ import annotations

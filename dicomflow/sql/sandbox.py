@@ -207,6 +207,7 @@ class Answer:
 
     Attributes:
         columns: names and DuckDB's types.
+        rows: how many were given so far.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class Answer:
     ) -> None:
         self._connection, self._waiting, self._query, self._sayable = connection, waiting, query, sayable
         self._relation = self._bind(query)
+        self.rows = 0
         self.columns: list[tuple[str, Any]] = list(zip(self._relation.columns, self._relation.types, strict=True))
 
     def batches(self, expressions: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
@@ -229,6 +231,7 @@ class Answer:
         relation = self._relation if expressions is None else self._bind(self._select(expressions))
         reader = self._call(_to_reader, relation, rows)
         while (batch := self._call(next, reader, None)) is not None:
+            self.rows += batch.num_rows
             yield batch
 
     def schema(self, expressions: Sequence[str]) -> pa.Schema:

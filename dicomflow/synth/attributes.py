@@ -18,7 +18,7 @@ _FIRST_DAY = date(2012, 1, 9)
 _DAYS_BETWEEN_VISITS = 97
 _SECOND = 1_000_000
 
-_SERIES_NAMES = MappingProxyType(
+SERIES_NAMES = MappingProxyType(
     {
         "CT": ("Thorax 1.0 B31f", "Lung 3.0 iMAR", "Scout", "Abdomen portal venous 5.0", "COR MPR"),
         "MR": ("t2_tse_tra", "t1_mprage_sag_p2_iso", "ep2d_diff_b1000", "Ax FLAIR", "Sag T1 FSE", "localizer"),
@@ -91,7 +91,7 @@ def _examination(site: Site, draw: Draw, plan: StudyPlan) -> Attributes:
 
 def describe_series(series: Series) -> Attributes:
     """Study, series, equipment and SOP common attributes that all instances of the series share."""
-    study, device, draw = series.study, series.device, series.draw
+    study, device = series.study, series.device
     number = series.plan.number
     return {
         **study.attributes,
@@ -103,12 +103,12 @@ def describe_series(series: Series) -> Attributes:
         "SeriesTime": format_time(series.start),
         "ContentDate": study.date,
         "InstanceCreationDate": study.date,
-        "SeriesDescription": draw.pick(_SERIES_NAMES[series.modality]),
+        "SeriesDescription": series.description,
         "Manufacturer": device.manufacturer,
         "ManufacturerModelName": device.model,
         "SoftwareVersions": device.software,
-        "DeviceSerialNumber": str(draw.integer(10_000, 99_999)),
-        "StationName": f"{series.modality}{draw.integer(1, 9):02d}",
+        "DeviceSerialNumber": device.serial,
+        "StationName": device.station,
         "InstitutionalDepartmentName": "Radiology",
         "PerformedProcedureStepStartDate": study.date,
         "PerformedProcedureStepStartTime": format_time(study.start)[:6],
@@ -136,8 +136,8 @@ def describe_acquisition(series: Series) -> Attributes:
         "FrameOfReferenceUID": series.study.frame_of_reference_uid,
         "PositionReferenceIndicator": "",
         "PatientPosition": series.draw.pick(("HFS", "HFS", "FFS")),
-        "ImagesInAcquisition": series.plan.instances,
-        "ProtocolName": f"{series.study.plan.description} routine",
+        "ImagesInAcquisition": series.plan.acquired,
+        "ProtocolName": series.protocol,
     }
 
 

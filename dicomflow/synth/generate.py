@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from dicomflow.synth.attributes import make_study
+from dicomflow.synth.attributes import SERIES_NAMES, make_study
 from dicomflow.synth.corrupt import CORRUPTIONS, FILE_NAMES, corrupt_instance
 from dicomflow.synth.documents import draft_rtstruct, draft_sr
 from dicomflow.synth.draw import Draw
@@ -19,8 +19,9 @@ from dicomflow.synth.iods import IODS, KINDS, check_kinds
 from dicomflow.synth.multiframe import draft_enhanced_mr, draft_seg
 from dicomflow.synth.plan import COPIES, Request, plan_studies
 from dicomflow.synth.projections import draft_cr, draft_dx, draft_mg, draft_us
+from dicomflow.synth.protocol import name_protocol
 from dicomflow.synth.references import series_uid
-from dicomflow.synth.sites import DEVICES
+from dicomflow.synth.sites import find_scanners
 from dicomflow.synth.slices import draft_ct, draft_mr, draft_mr_long, draft_pet
 from dicomflow.synth.study import Device, Draft, Series, SeriesPlan, Study, StudyPlan
 from dicomflow.synth.syntax import find_syntax
@@ -157,12 +158,14 @@ def _iter_places(plan: StudyPlan) -> Iterator[_Place]:
         series = _make_series(study, series_plan)
         delimited = Draw(plan.seed, "lengths", plan.index, series_plan.number).chance(0.5)
         template = make_template(_DRAFTERS[series_plan.kind](series), series.syntax, undefined_lengths=delimited)
-        for index in range(series_plan.instances):
-            yield _Place(series, template, index)
+        for place in series_plan.places():
+            yield _Place(series, template, place)
 
 
 def _make_series(study: Study, plan: SeriesPlan) -> Series:
     iod = IODS[plan.kind]
+    draw = Draw(study.plan.seed, "series", study.plan.index, plan.number)
+    description = draw.pick(SERIES_NAMES[iod.modality])
     return Series(
         study=study,
         plan=plan,
@@ -172,14 +175,17 @@ def _make_series(study: Study, plan: SeriesPlan) -> Series:
         syntax=find_syntax(plan.syntax),
         device=_find_device(study.plan, plan.kind),
         start=study.start + plan.number * _SERIES_APART,
-        draw=Draw(study.plan.seed, "series", study.plan.index, plan.number),
+        description=description,
+        protocol=name_protocol(plan.kind, study.plan.description, description),
+        draw=draw,
     )
 
 
 def _find_device(plan: StudyPlan, kind: str) -> Device:
-    """The scanner of this study: one for all its series of a kind."""
+    """The scanner of this study: one for all its series of a kind, of those that its site has."""
     iod = IODS[kind]
-    fitting = [device for device in DEVICES[iod.modality] if not iod.vendors or device.vendor in iod.vendors]
+    scanners = find_scanners(plan.patient, iod.modality)
+    fitting = [device for device in scanners if not iod.vendors or device.vendor in iod.vendors]
     return Draw(plan.seed, "device", plan.index, iod.modality).pick(fitting)
 
 

@@ -1,6 +1,6 @@
 """Where slices lie: orientation, positions that step along the normal, pixel spacing (PS3.3 C.7.6.2).
 
-In: a stream of draws.  Out: ``Geometry``.  Knows no bytes and no files.
+In: streams of draws.  Out: ``Geometry``.  Knows no bytes and no files.
 Cosines are exact decimals, so texts are exact too.
 """
 
@@ -65,16 +65,26 @@ ORIENTATIONS = (
 )
 
 
-def draw_geometry(draw: Draw, orientation: tuple[Vector, Vector], field_of_view: float, pixels: int) -> Geometry:
-    """A stack with that orientation; ``field_of_view`` in mm over ``pixels`` rows and columns."""
-    thickness = draw.pick((1.0, 1.25, 2.0, 3.0, 5.0))
+def draw_geometry(
+    draw: Draw, protocol: Draw, orientation: tuple[Vector, Vector], field_of_view: float, pixels: int
+) -> Geometry:
+    """A stack of slices.
+
+    Args:
+        draw: where the patient lies.
+        protocol: how thick slices are, and how far apart.
+        orientation: directions of rows and columns.
+        field_of_view: in mm, of ``pixels`` rows and columns.
+        pixels: in each direction.
+    """
+    thickness = protocol.pick((1.0, 1.25, 2.0, 3.0, 5.0))
     spacing = round(field_of_view / pixels, 4)
     row, column = orientation
     return Geometry(
         origin=Vector(draw.real(-180, -100), draw.real(-180, -100), draw.real(-600, 200)),
         row=row,
         column=column,
-        step=thickness * draw.pick((1.0, 1.0, 1.2)),
+        step=thickness * protocol.pick((1.0, 1.0, 1.2)),
         thickness=thickness,
         pixel_spacing=(spacing, spacing),
     )

@@ -9,6 +9,7 @@ from dicomflow.synth.attributes import describe_acquisition, describe_series, va
 from dicomflow.synth.draw import make_uid
 from dicomflow.synth.geometry import AXIAL, ORIENTATIONS, Geometry, draw_geometry, format_decimal
 from dicomflow.synth.pixels import Matrix, describe_pixels, vary_pixels
+from dicomflow.synth.protocol import draw_protocol
 from dicomflow.synth.references import Reference, refer_to_series
 from dicomflow.synth.slices import describe_mr
 from dicomflow.synth.study import Attributes, Draft, Series, Study, make_dataset, vary
@@ -22,8 +23,9 @@ def draft_enhanced_mr(series: Series) -> Draft:
     """Enhanced MR: a stack in one instance; spacing, orientation and positions live in the functional groups."""
     draw = series.draw
     frames = draw.integer(4, 12)
-    geometry = draw_geometry(draw, draw.pick(ORIENTATIONS), 240.0, _SIZE)
-    mr = describe_mr(draw)
+    protocol = draw_protocol(series)
+    geometry = draw_geometry(draw, protocol, draw.pick(ORIENTATIONS), 240.0, _SIZE)
+    mr = describe_mr(series, protocol)
     own = {
         **{keyword: value for keyword, value in mr.items() if keyword not in _MOVED_TO_GROUPS},
         "ImageType": ["ORIGINAL", "PRIMARY", "M", "NONE"],
@@ -95,7 +97,7 @@ def draft_seg(series: Series) -> Draft:
     """Segmentation of an image series of the study: one bit per pixel, one segment per structure."""
     draw = series.draw
     reference = refer_to_series(series)
-    geometry = draw_geometry(draw, AXIAL, 350.0, _SIZE)
+    geometry = draw_geometry(draw, draw, AXIAL, 350.0, _SIZE)
     segments = _SEGMENTS[: draw.integer(1, len(_SEGMENTS))]
     frames = len(segments) * draw.integer(2, 5)
     own = {

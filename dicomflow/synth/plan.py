@@ -6,7 +6,7 @@ In: number of files, seed, share of faults, kinds.  Out: ``StudyPlan`` one by on
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -17,6 +17,14 @@ from dicomflow.synth.study import SeriesPlan, StudyPlan
 
 COPIES = ("duplicate", "conflict")
 """Faults that need another file: an intact one that stands earlier in the same study."""
+
+STACKS = frozenset({"ct", "mr", "mr-long", "pet"})
+"""Kinds that are a slice an instance."""
+
+LOST = 0.04
+"""Share of stacks that miss a slice."""
+
+_LONG = 8  # instances: a gap shows beside its neighbours
 
 
 class _Rule(NamedTuple):
@@ -91,7 +99,7 @@ def plan_studies(request: Request, faults: Sequence[str]) -> Iterator[StudyPlan]
         if left <= 0:
             return
         recipe = recipes[index % len(recipes)]
-        series = tuple(_plan_series(recipe, draw, left, limit, syntaxes))
+        series = tuple(_lose(request, index, one) for one in _plan_series(recipe, draw, left, limit, syntaxes))
         if not series:
             continue
         size = sum(one.instances for one in series)
@@ -119,6 +127,14 @@ def _plan_series(
                 return
             number, left = number + 1, left - size
             yield SeriesPlan(kind=rule.kind, syntax=_next_syntax(rule.kind, syntaxes), number=number, instances=size)
+
+
+def _lose(request: Request, study: int, series: SeriesPlan) -> SeriesPlan:
+    """Of a few stacks, one slice on the way."""
+    draw = Draw(request.seed, "lost", study, series.number)
+    if series.kind not in STACKS or series.instances < _LONG or not draw.chance(LOST):
+        return series
+    return replace(series, lost=draw.integer(1, series.instances - 1))
 
 
 def _draw_size(rule: _Rule, draw: Draw) -> int:

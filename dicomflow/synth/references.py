@@ -5,6 +5,7 @@ In: a ``Series``.  Out: ``Reference``.  Knows the plan of the study, so the othe
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from dicomflow.synth.draw import make_uid
@@ -27,11 +28,12 @@ def refer_to_series(series: Series) -> Reference:
     """The first image series of the study; a CT series that stayed in the archive where there is none."""
     plan = series.study.plan
     source = next((other for other in plan.series if other.kind in REFERABLE), _ARCHIVED)
-    shown = min(source.instances, _MAX_INSTANCES)
     return Reference(
         series_uid=series_uid(plan, source),
         sop_class_uid=IODS[source.kind].sop_class_uid,
-        instance_uids=tuple(instance_uid(plan, source.number, index) for index in range(shown)),
+        instance_uids=tuple(
+            instance_uid(plan, source.number, place) for place in islice(source.places(), _MAX_INSTANCES)
+        ),
     )
 
 

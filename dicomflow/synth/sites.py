@@ -1,6 +1,6 @@
 """Invented hospitals and people, each site with its own character set, and the scanners that stand there.
 
-In: the number of a patient.  Out: names, identifiers, devices.  Knows no images.  Persons and hospitals do not exist.
+In: the number of a patient or site.  Out: names, identifiers, scanners.  Knows no images.  Persons and hospitals do not exist.
 """
 
 from __future__ import annotations
@@ -8,7 +8,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
+from dicomflow.synth.draw import Draw
 from dicomflow.synth.study import Device
+
+
+class Model(NamedTuple):
+    """What scanners of one kind have in common; ``vendor`` as of ``Device``."""
+
+    vendor: str
+    manufacturer: str
+    name: str
+    software: str
 
 
 class Site(NamedTuple):
@@ -98,42 +108,64 @@ _GE = ("ge", "GE MEDICAL SYSTEMS")
 _SIEMENS = ("siemens", "SIEMENS")
 _PHILIPS = ("philips", "Philips Medical Systems")
 
-DEVICES: MappingProxyType[str, tuple[Device, ...]] = MappingProxyType(
+MODELS: MappingProxyType[str, tuple[Model, ...]] = MappingProxyType(
     {
         "CT": (
-            Device(*_SIEMENS, "SOMATOM Definition AS+", "syngo CT 2012B"),
-            Device(*_GE, "Revolution CT", "revo_ct_22bc.50"),
-            Device(*_PHILIPS, "Brilliance 64", "4.1.6"),
-            Device("other", "TOSHIBA", "Aquilion ONE", "V6.02"),
+            Model(*_SIEMENS, "SOMATOM Definition AS+", "syngo CT 2012B"),
+            Model(*_GE, "Revolution CT", "revo_ct_22bc.50"),
+            Model(*_PHILIPS, "Brilliance 64", "4.1.6"),
+            Model("other", "TOSHIBA", "Aquilion ONE", "V6.02"),
         ),
         "MR": (
-            Device(*_GE, "SIGNA Architect", "28"),
-            Device(*_SIEMENS, "Prisma_fit", "syngo MR E11"),
-            Device(*_PHILIPS, "Ingenia", "5.4.1"),
+            Model(*_GE, "SIGNA Architect", "28"),
+            Model(*_SIEMENS, "Prisma_fit", "syngo MR E11"),
+            Model(*_PHILIPS, "Ingenia", "5.4.1"),
         ),
         "PT": (
-            Device(*_GE, "Discovery 690", "pet_mict_plus.44"),
-            Device(*_SIEMENS, "Biograph128_mCT", "VG60A"),
+            Model(*_GE, "Discovery 690", "pet_mict_plus.44"),
+            Model(*_SIEMENS, "Biograph128_mCT", "VG60A"),
         ),
         "CR": (
-            Device("other", "FUJIFILM Corporation", "5000 Plus", "A18"),
-            Device("other", "Agfa", "ADC_51xx", "ADCS_3102"),
+            Model("other", "FUJIFILM Corporation", "5000 Plus", "A18"),
+            Model("other", "Agfa", "ADC_51xx", "ADCS_3102"),
         ),
         "DX": (
-            Device(*_PHILIPS, "DigitalDiagnost", "2.2.0"),
-            Device("other", "Carestream Health", "DRX-Evolution", "5.7.412"),
+            Model(*_PHILIPS, "DigitalDiagnost", "2.2.0"),
+            Model("other", "Carestream Health", "DRX-Evolution", "5.7.412"),
         ),
         "MG": (
-            Device("other", "HOLOGIC, Inc.", "Selenia Dimensions", "AWS:1.8.3.63"),
-            Device(*_GE, "Senographe Essential", "ADS_54.11"),
+            Model("other", "HOLOGIC, Inc.", "Selenia Dimensions", "AWS:1.8.3.63"),
+            Model(*_GE, "Senographe Essential", "ADS_54.11"),
         ),
         "US": (
-            Device(*_PHILIPS, "EPIQ 7C", "1.8.5"),
-            Device("ge", "GE Healthcare Ultrasound", "Vivid E95", "203"),
+            Model(*_PHILIPS, "EPIQ 7C", "1.8.5"),
+            Model("ge", "GE Healthcare Ultrasound", "Vivid E95", "203"),
         ),
-        "RTSTRUCT": (Device("other", "Varian Medical Systems", "ARIA RadOnc", "15.6"),),
-        "SR": (Device("other", "OpenReading", "ReportDesk", "3.1"),),
-        "SEG": (Device("other", "OpenReading", "LesionTool", "0.9"),),
+        "RTSTRUCT": (Model("other", "Varian Medical Systems", "ARIA RadOnc", "15.6"),),
+        "SR": (Model("other", "OpenReading", "ReportDesk", "3.1"),),
+        "SEG": (Model("other", "OpenReading", "LesionTool", "0.9"),),
     }
 )
 """Scanners and workstations by Modality; the makers are real, the machines are nobody's."""
+
+_SEVERAL = MappingProxyType({"MR": 2})
+"""How many scanners of a modality a site has, where it has more than one."""
+
+
+def find_scanners(patient: int, modality: str) -> tuple[Device, ...]:
+    """The scanners of a modality that stand at the site of a patient: the same ones for all studies, whatever the seed.
+
+    >>> [scanner.model for scanner in find_scanners(0, "MR")]
+    ['SIGNA Architect', 'Prisma_fit']
+    """
+    site = patient % len(SITES)
+    models = MODELS[modality]
+    return tuple(
+        _install(models[(site + place) % len(models)], site, modality, place)
+        for place in range(_SEVERAL.get(modality, 1))
+    )
+
+
+def _install(model: Model, site: int, modality: str, place: int) -> Device:
+    draw = Draw("scanner", site, modality, place)
+    return Device(*model, serial=str(draw.integer(10_000, 99_999)), station=f"{modality}{place + 1:02d}")

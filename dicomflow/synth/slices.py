@@ -18,6 +18,7 @@ from dicomflow.synth.draw import Draw, make_uid
 from dicomflow.synth.geometry import AXIAL, ORIENTATIONS, Geometry, draw_geometry, format_decimal
 from dicomflow.synth.pixels import Matrix, describe_pixels, vary_pixels
 from dicomflow.synth.private import add_private_elements, find_private_tag
+from dicomflow.synth.protocol import draw_protocol, drift
 from dicomflow.synth.study import Attributes, Draft, Series, Varying, make_dataset, vary
 
 _TRACER = {"CodeValue": "C-111A1", "CodingSchemeDesignator": "SRT", "CodeMeaning": "^18^Fluorine"}
@@ -28,21 +29,33 @@ _BENCHMARK_SIZE = 64
 def draft_ct(series: Series) -> Draft:
     """CT image: Hounsfield units, tube, dose."""
     matrix = Matrix(rows=_SMALL, columns=_SMALL, bits=12)
-    geometry = draw_geometry(series.draw, AXIAL, 350.0, _SMALL)
+    protocol = draw_protocol(series)
+    geometry = draw_geometry(series.draw, protocol, AXIAL, 350.0, _SMALL)
     exposure = (
         vary("XRayTubeCurrent", lambda index: 120 + index * 13 % 180),
         vary("Exposure", lambda index: 60 + index % 90),
     )
-    return _draft(series, geometry, matrix, _describe_ct(series), exposure)
+    own = _describe_ct(series.draw, series) | drift(series, _set_ct(protocol))
+    return _draft(series, geometry, matrix, own, exposure)
 
 
-def _describe_ct(series: Series) -> Attributes:
-    draw = series.draw
+def _set_ct(protocol: Draw) -> Attributes:
+    """What a CT protocol decides."""
+    return {
+        "KVP": protocol.pick(("80", "100", "120", "140")),
+        "ExposureTime": protocol.integer(400, 900),
+        "FocalSpots": protocol.pick(("0.7", "1.2")),
+        "ConvolutionKernel": protocol.pick(("B31f", "STANDARD", "LUNG", ["Br40d", "3"])),
+        "RevolutionTime": 0.5,
+        "SpiralPitchFactor": 0.984375,
+    }
+
+
+def _describe_ct(draw: Draw, series: Series) -> Attributes:
     return {
         "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
         "BodyPartExamined": draw.pick(("CHEST", "ABDOMEN", "HEAD", "PELVIS")),
         "ScanOptions": "HELICAL MODE",
-        "KVP": draw.pick(("80", "100", "120", "140")),
         "DataCollectionDiameter": "500",
         "ReconstructionDiameter": "350",
         "DistanceSourceToDetector": "949.075",
@@ -50,13 +63,8 @@ def _describe_ct(series: Series) -> Attributes:
         "GantryDetectorTilt": "0",
         "TableHeight": format_decimal(draw.real(120, 190, 1)),
         "RotationDirection": "CW",
-        "ExposureTime": draw.integer(400, 900),
         "FilterType": "BODY FILTER",
         "GeneratorPower": draw.integer(12, 80),
-        "FocalSpots": draw.pick(("0.7", "1.2")),
-        "ConvolutionKernel": draw.pick(("B31f", "STANDARD", "LUNG", ["Br40d", "3"])),
-        "RevolutionTime": 0.5,
-        "SpiralPitchFactor": 0.984375,
         "CTDIvol": draw.real(2, 18, 4),
         "IrradiationEventUID": make_uid(series.uid, "irradiation event"),
         "ContrastBolusAgent": draw.pick(("", "Iohexol 350")),
@@ -71,55 +79,63 @@ def _describe_ct(series: Series) -> Attributes:
 
 def draft_mr(series: Series) -> Draft:
     """MR image with the private elements of its vendor."""
-    draw = series.draw
-    geometry = draw_geometry(draw, draw.pick(ORIENTATIONS), 240.0, _SMALL)
+    draw, protocol = series.draw, draw_protocol(series)
+    geometry = draw_geometry(draw, protocol, draw.pick(ORIENTATIONS), 240.0, _SMALL)
     matrix = Matrix(rows=_SMALL, columns=_SMALL, bits=12)
-    return _draft(series, geometry, matrix, describe_mr(draw), (), seconds=2.5)
+    return _draft(series, geometry, matrix, describe_mr(series, protocol), (), seconds=2.5)
 
 
 def draft_mr_long(series: Series) -> Draft:
     """MR image of the size that archives are full of: some 335 elements, a 17 KB header, 64 x 64 pixels."""
-    draw = series.draw
-    geometry = draw_geometry(draw, draw.pick(ORIENTATIONS), 240.0, _BENCHMARK_SIZE)
+    draw, protocol = series.draw, draw_protocol(series)
+    geometry = draw_geometry(draw, protocol, draw.pick(ORIENTATIONS), 240.0, _BENCHMARK_SIZE)
     matrix = Matrix(rows=_BENCHMARK_SIZE, columns=_BENCHMARK_SIZE, bits=12, signed=True)
-    return _draft(series, geometry, matrix, describe_mr(draw) | _describe_long_mr(draw), (), seconds=2.5)
+    own = describe_mr(series, protocol) | _describe_long_mr(draw)
+    return _draft(series, geometry, matrix, own, (), seconds=2.5)
 
 
-def describe_mr(draw: Draw) -> Attributes:
-    """The MR image module of one protocol."""
-    field = draw.pick((1.5, 3.0))
-    echoes = draw.integer(1, 16)
+def describe_mr(series: Series, protocol: Draw) -> Attributes:
+    """The MR image module: what the protocol decides, what the magnet is, and what is the patient's."""
+    draw = series.draw
+    tesla = Draw("magnet", series.device.serial).pick((1.5, 3.0))
     return {
+        **drift(series, _set_mr(protocol)),
         "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
         "BodyPartExamined": draw.pick(("BRAIN", "KNEE", "SPINE", "PROSTATE")),
-        "ScanningSequence": draw.pick(("SE", ["EP", "GR"], "GR", ["SE", "IR"])),
-        "SequenceVariant": draw.pick(("SK", ["SK", "SP"], "SS")),
-        "ScanOptions": draw.pick(("FS", ["PFP", "FS"], "SAT_GEMS")),
-        "MRAcquisitionType": draw.pick(("2D", "3D")),
-        "SequenceName": draw.pick(("*tse2d1_15", "epfid2d1_64", "*fl3d1")),
         "AngioFlag": "N",
-        "RepetitionTime": format_decimal(draw.real(4, 6000, 1)),
-        "EchoTime": format_decimal(draw.real(2, 110, 2)),
         "NumberOfAverages": "1",
-        "ImagingFrequency": format_decimal(field * 42.577478 + draw.real(0, 0.01, 6)),
+        "ImagingFrequency": format_decimal(tesla * 42.577478 + draw.real(0, 0.01, 6)),
         "ImagedNucleus": "1H",
         "EchoNumbers": 1,
-        "MagneticFieldStrength": format_decimal(field),
-        "NumberOfPhaseEncodingSteps": draw.integer(64, 320),
-        "EchoTrainLength": echoes,
+        "MagneticFieldStrength": format_decimal(tesla),
         "PercentSampling": "100",
         "PercentPhaseFieldOfView": "100",
-        "PixelBandwidth": format_decimal(draw.real(120, 2000, 1)),
         "ReceiveCoilName": draw.pick(("HeadNeck_64", "48HA", "Body")),
         "TransmitCoilName": "Body",
         "AcquisitionMatrix": [64, 0, 0, 64],
         "InPlanePhaseEncodingDirection": draw.pick(("ROW", "COL")),
-        "FlipAngle": format_decimal(draw.integer(8, 180)),
         "VariableFlipAngleFlag": "N",
         "SAR": format_decimal(draw.real(0.01, 3, 6)),
         "dBdt": "0",
         "WindowCenter": str(draw.integer(200, 900)),
         "WindowWidth": str(draw.integer(400, 1800)),
+    }
+
+
+def _set_mr(draw: Draw) -> Attributes:
+    """What an MR protocol decides."""
+    return {
+        "ScanningSequence": draw.pick(("SE", ["EP", "GR"], "GR", ["SE", "IR"])),
+        "SequenceVariant": draw.pick(("SK", ["SK", "SP"], "SS")),
+        "ScanOptions": draw.pick(("FS", ["PFP", "FS"], "SAT_GEMS")),
+        "MRAcquisitionType": draw.pick(("2D", "3D")),
+        "SequenceName": draw.pick(("*tse2d1_15", "epfid2d1_64", "*fl3d1")),
+        "RepetitionTime": format_decimal(draw.real(4, 6000, 1)),
+        "EchoTime": format_decimal(draw.real(2, 110, 2)),
+        "NumberOfPhaseEncodingSteps": draw.integer(64, 320),
+        "EchoTrainLength": draw.integer(1, 16),
+        "PixelBandwidth": format_decimal(draw.real(120, 2000, 1)),
+        "FlipAngle": str(draw.integer(8, 180)),
     }
 
 
@@ -164,7 +180,7 @@ def _describe_long_mr(draw: Draw) -> Attributes:
 def draft_pet(series: Series) -> Draft:
     """PET image: tracer, corrections, a rescale slope of its own in each slice."""
     matrix = Matrix(rows=_SMALL, columns=_SMALL, bits=16, signed=True)
-    geometry = draw_geometry(series.draw, AXIAL, 700.0, _SMALL)
+    geometry = draw_geometry(series.draw, draw_protocol(series), AXIAL, 700.0, _SMALL)
     frame_ms = 120_000
     own = (
         vary("RescaleSlope", lambda index: format_decimal(0.35 + index * 17 % 100 / 1000)),
@@ -200,7 +216,7 @@ def _describe_pet(series: Series, frame_ms: int) -> Attributes:
         "ScatterCorrectionMethod": "Model-based",
         "ReconstructionMethod": "OSEM3D 2i24s",
         "CollimatorType": "NONE",
-        "NumberOfSlices": series.plan.instances,
+        "NumberOfSlices": series.plan.acquired,
         "NumberOfTimeSlices": 1,
         "ActualFrameDuration": frame_ms,
         "DoseCalibrationFactor": "1",

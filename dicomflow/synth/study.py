@@ -7,7 +7,7 @@ In: nothing.  Out: frozen dataclasses.  Knows no values, no bytes, no files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,12 +23,29 @@ Attributes = dict[str, Any]  # DICOM keyword -> value as pydicom takes it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesPlan:
-    """One series to be made: its kind, transfer syntax, number in the study and number of instances."""
+    """One series to be made: its kind, transfer syntax, number in the study and number of instances.
+
+    ``lost`` is the place of a slice that was acquired and did not arrive, counted from 0; it is none of the instances.
+    """
 
     kind: str
     syntax: str
     number: int
     instances: int
+    lost: int | None = None
+
+    @property
+    def acquired(self) -> int:
+        """How many instances there would be if none were lost."""
+        return self.instances + (self.lost is not None)
+
+    def places(self) -> Iterator[int]:
+        """Places of the instances among those acquired, from 0.
+
+        >>> list(SeriesPlan(kind="ct", syntax="explicit", number=1, instances=3, lost=1).places())
+        [0, 2, 3]
+        """
+        return (place for place in range(self.acquired) if place != self.lost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +85,8 @@ class Device(NamedTuple):
     manufacturer: str
     model: str
     software: str
+    serial: str
+    station: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +100,8 @@ class Series:
     sop_class_uid: str
     syntax: Syntax
     device: Device
+    description: str  # SeriesDescription
+    protocol: str  # ProtocolName
     start: int  # microseconds of the day
     draw: Draw
 

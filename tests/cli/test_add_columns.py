@@ -38,7 +38,7 @@ def test_other_columns(run: Run, studies: Path, dest: Path, tmp_path: Path) -> N
 
 def test_summary_and_quiet(run: Run, dest: Path) -> None:
     """The page of extract, or nothing."""
-    assert run("add-columns", dest, "--columns", "standard").out.startswith("120 files became ")
+    assert run("add-columns", dest, "--columns", "standard").out.startswith("120 files are ")
     assert run("add-columns", dest, "--columns", "minimal", "--quiet") == (0, "", "")
 
 

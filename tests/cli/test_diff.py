@@ -35,7 +35,8 @@ def dests(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_exit_codes(run: Run, dests: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 the same, 1 different, 2 trouble, whatever trouble it is."""
     one, two = dests
-    assert run("diff", one, one).code == 0
+    same = run("diff", one, one)
+    assert (same.code, same.err) == (0, "dicomflow: 0 rows differ\n")
     assert run("diff", one, two).code == run("diff", two, one, "--json").code == 1
     trouble = run("diff", one, tmp_path)
     assert trouble.code == 2 and "no dicomflow dataset here" in trouble.err and trouble.out == ""

@@ -11,6 +11,7 @@ import pytest
 
 import dicomflow
 from dicomflow.cli.export import TerminalSink
+from dicomflow.report.text import format_bytes
 from dicomflow.synth import make_series
 from tests.cli.conftest import Run
 
@@ -38,10 +39,29 @@ def test_without_identities_unless_asked_for(run: Run, dest: Path, tmp_path: Pat
     assert done.code == 0 and "with the identities of patients" in done.err and name in (tmp_path / "x.csv").read_text()
 
 
+def test_what_was_done_is_said(run: Run, dest: Path, tmp_path: Path) -> None:
+    """How much was written, and what was done to how many columns; --explain lists them and writes nothing."""
+    path = tmp_path / "x.csv"
+    said = run("export", dest, "-o", path, "--retain", "modified_dates").err
+    assert said.startswith(f"dicomflow: 3 rows, {format_bytes(path.stat().st_size)}, written to {path}: ")
+    path.unlink()
+    listed = run("export", dest, "--explain", "--retain", "modified_dates")
+    assert (listed.code, listed.err) == (0, "") and not list(tmp_path.iterdir())
+    actions = dict(line.split(maxsplit=1) for line in listed.out.splitlines())
+    assert list(actions) == dicomflow.open_dataset(dest).schema.names
+    for what, shown in (("dropped", 1), ("emptied", 1), ("pseudonymised", 1), ("shifted", 1)):
+        count = list(actions.values()).count("date shifted" if what == "shifted" else what)
+        assert count >= shown and f"{count:,} {what}" in said
+    assert actions["PatientName"] == "emptied" and actions["PatientID"] == "pseudonymised"
+    assert run("export", dest, "--explain", "--columns", "Modality").out == "Modality  kept\n"
+    assert run("export", dest, "-o", path, "--quiet") == (0, "", "")
+
+
 def test_to_stdout(run: Run, dest: Path) -> None:
     """Nothing but the data."""
     done = run("export", dest, "-o", "-", "--format", "ndjson", "--columns", "SOPInstanceUID, Modality")
     assert [json.loads(line)["00080060"]["Value"] for line in done.out.splitlines()] == [["CT"]] * 3
+    assert done.err.startswith("dicomflow: 3 rows written to stdout: de-identified")
     done = run("export", dest, "-o", "-", "--format", "csv", "--columns", "Modality")
     assert [row["Modality"] for row in csv.DictReader(io.StringIO(done.out))] == ["CT"] * 3
 
@@ -67,7 +87,9 @@ def test_incomplete_rows(run: Run, dest: Path, tmp_path: Path) -> None:
     options = ("export", dest, "-o", tmp_path / "x.csv", "--require", "NumberOfFrames")
     refused = run(*options)
     assert refused.code == 1 and not (tmp_path / "x.csv").exists()
-    assert "NumberOfFrames is missing in 3 rows" in refused.err and "f0" in refused.err
+    assert "NumberOfFrames is missing in 3 rows: number 1, 2, 3 of instances" in refused.err
+    assert "Doe" not in refused.err and "f0" not in refused.err and "source_uri" in refused.err
+    assert "/f0, " in run(*options, "--with-patient-identity").err
     assert run(*options, "--incomplete", "drop").code == 3
     assert run(*options, "--incomplete", "keep").code == 0
 
@@ -75,7 +97,8 @@ def test_incomplete_rows(run: Run, dest: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-o", "x.xlsx"), "--format is needed"),
+        (("-o", "x.xlsx"), "end it in .ndjson, .json, .csv, .parquet, or give --format"),
+        (("-o", "-"), "or give --format"),
         (("-o", "x.csv", "--retain", "names"), "names"),
         (("-o", "x.csv", "--retain", "full_dates", "--retain", "modified_dates"), "exclude each other"),
         (("-o", "x.csv", "--columns", "Modalit"), "did you mean 'Modality'"),

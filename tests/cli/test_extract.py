@@ -43,6 +43,29 @@ def test_summary_for_people(run: Run, studies: Path, tmp_path: Path) -> None:
         assert text in outcome.out
 
 
+def test_summary_of_a_run_with_nothing_to_do(run: Run, ct: Path, tmp_path: Path) -> None:
+    """It says so, plainly."""
+    first, second = (run("extract", ct, "-o", tmp_path / "out").out for _ in range(2))
+    assert first.startswith("1 file became 1 row in ")
+    assert second.startswith("1 file is 1 row; unchanged: nothing read, in ")
+
+
+def test_what_is_not_said_again_stays(run: Run, studies: Path, tmp_path: Path) -> None:
+    """Columns and partitions of the first command hold for the second one; a file that says otherwise is refused."""
+    (tmp_path / "split.yaml").write_text("columns: minimal\ndataset: {partition_by: [Modality]}\n")
+    (tmp_path / "other.yaml").write_text("columns: standard\n")
+    (tmp_path / "flat.yaml").write_text("dataset: {partition_by: []}\n")
+    first = run("extract", studies, "-o", tmp_path / "out", "--config", tmp_path / "split.yaml", "--json")
+    again = run("extract", studies, "-o", tmp_path / "out", "--json")
+    found = json.loads(again.out)
+    assert (again.code, found["profile"], found["version"]) == (0, "minimal", json.loads(first.out)["version"])
+    for name, says in (("other.yaml", "asks for others ('standard')"), ("flat.yaml", "asks for no partitions")):
+        refused = run("extract", studies, "-o", tmp_path / "out", "--config", tmp_path / name)
+        assert refused.code == 1 and says in refused.err and refused.err.count("\n") == 1
+    for command in (["add-columns", tmp_path / "out", "--columns", "standard"], ["compact", tmp_path / "out"]):
+        assert "asks for no partitions" in run(*command, "--config", tmp_path / "flat.yaml").err
+
+
 def test_advice_works(run: Run, studies: Path, tmp_path: Path) -> None:
     """The pandas line and the SQL line of the summary run as they are printed, even where DEST holds quotes."""
     dest = tmp_path / 'it\'s "new"'

@@ -98,7 +98,8 @@ def test_table(run: Run, dest: Path) -> None:
     out = run("files", dest, "--status", "failed").out.splitlines()
     assert out[0].split() == ["status", "code", "size", "mtime", "attempts", "file"]
     assert len(out) == 1 + len(ledger(dest, "where status = 'failed'"))
-    assert run("files", dest, "--status", "removed") == (0, "", "")
+    for form, out in (("table", ""), ("ndjson", ""), ("json", "[]\n")):
+        assert run("files", dest, "--status", "removed", "--format", form) == (0, out, "dicomflow: 0 rows\n")
 
 
 def test_names_of_all_sorts(run: Run, hostile: Path) -> None:

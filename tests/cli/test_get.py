@@ -57,7 +57,7 @@ def test_not_there(run: Run, dest: Path, uid: str) -> None:
     outcome = run("get", dest, uid)
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.startswith(f"dicomflow: {dest}: no instance with SOP Instance UID")
-    assert outcome.err.count("\n") == 1 and "\x1b" not in outcome.err
+    assert outcome.err.count("\n") == 1 and "\x1b" not in outcome.err and outcome.err.endswith(" (0 rows)\n")
 
 
 def test_no_dataset(run: Run, tmp_path: Path) -> None:

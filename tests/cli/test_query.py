@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dicomflow
+from dicomflow.report.text import format_bytes
 from dicomflow.sql.named import list_queries
 
 from .conftest import Run
@@ -39,7 +40,7 @@ def test_the_formats_say_the_same(run: Run, dest: Path, tmp_path: Path) -> None:
         (row["Modality"], row["n"]) for row in expected
     ]
     for suffix in ("json", "ndjson", "jsonl", "csv", "parquet", "txt", "PARQUET"):
-        done = run("query", dest, COUNTS, "-o", tmp_path / f"x.{suffix}")
+        done = run("query", dest, COUNTS, "-o", tmp_path / f"x.{suffix}", "--quiet")
         assert done == (0, "", "")
     assert json.loads((tmp_path / "x.json").read_text()) == expected
     assert (
@@ -57,6 +58,37 @@ def test_the_formats_say_the_same(run: Run, dest: Path, tmp_path: Path) -> None:
     assert run("query", dest, COUNTS, "--format", "csv", "-o", tmp_path / "y.json").code == 0
     assert (tmp_path / "y.json").read_text() == (tmp_path / "x.csv").read_text()
     assert len(list(tmp_path.iterdir())) == 8  # no temporary file
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "ndjson", "parquet", "txt"])
+def test_what_was_written_is_said(run: Run, dest: Path, tmp_path: Path, suffix: str) -> None:
+    """Rows, bytes and the file, on stderr; a limit counts; so does an answer without rows."""
+    path = tmp_path / f"x.{suffix}"
+    query = "select range as n from range(200_000)"
+    for limit, says in ((("--limit", 1), "1 row,"), (("--limit", 70_000), "70,000 rows,"), (("--limit", 0), "0 rows,")):
+        done = run("query", dest, query, "-o", path, *limit)
+        size = format_bytes(path.stat().st_size)
+        assert done == (0, "", f"dicomflow: {says} {size}, written to {path}\n")
+    assert run("query", dest, "select 1 where false", "-o", path).err.startswith("dicomflow: 0 rows, ")
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "x", "x.csv.gz", "csv", "-"])
+def test_a_name_that_says_no_format(run: Run, dest: Path, tmp_path: Path, name: str) -> None:
+    """One line with the endings that do; nothing is written, unless --format says it."""
+    done = run("query", dest, COUNTS, "-o", tmp_path / name)
+    assert done.code == 2 and "end it in .csv, .json, .ndjson, .jsonl, .parquet, .txt, or give --format" in done.err
+    assert not list(tmp_path.iterdir())
+    assert run("query", dest, COUNTS, "-o", tmp_path / name, "--format", "csv").code == 0
+    assert (tmp_path / name).read_text() == run("query", dest, COUNTS, "--format", "csv").out
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json", "ndjson"])
+def test_an_answer_without_rows(run: Run, dest: Path, form: str) -> None:
+    """Is said on stderr, unless nobody wants to hear it."""
+    query = "select 1 as a where false"
+    loud, quiet = (run("query", dest, query, "--format", form, *more) for more in ((), ("--quiet",)))
+    assert (loud.code, loud.err, quiet) == (0, "dicomflow: 0 rows\n", (0, loud.out, ""))
+    assert run("query", dest, "select 1 as a", "--format", form).err == ""
 
 
 def test_table(run: Run, dest: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicomflow
-from dicomflow.config import load_config
+from dicomflow.config import DatasetConfig, load_config
 from dicomflow.dataset.layout import Layout, is_partition, list_parts, part_name
 from dicomflow.dataset.partition import MISSING, MISSING_YEAR, PartitionBuffer, Partitioning, PartitionKey, encode_value
 from dicomflow.dataset.snapshot import Snapshot, is_part_name
@@ -137,7 +138,7 @@ def test_the_buffer_is_bounded() -> None:
     assert written == [("by_A=X", 65_636)]
     buffer.flush()
     assert written[1:] == [("by_A=Y", 100)]
-    with pytest.raises(DatasetError, match=r"more than 4 partitions; nothing was published"):
+    with pytest.raises(DatasetError, match=r"more than 4 partitions: A has 5 values or more; nothing was published"):
         buffer.add(pa.table({"A": ["1", "2", "3"]}))
 
 
@@ -225,6 +226,25 @@ def test_other_partitions_must_be_asked_for(source: Path, tmp_path: Path) -> Non
     assert folders(dest) == {""} and len(rows(dest)) == 5
 
 
+def test_partitions_that_nobody_names_are_those_of_the_dataset(source: Path, tmp_path: Path) -> None:
+    """They stay in any mode; named and different they are refused, by ``add_columns`` and ``compact``, too."""
+    dest, unsaid = tmp_path / "dest", {"compute__scheduler": "threads"}
+    dicomflow.extract(source, dest, **MODALITY)
+    write_files(source / "more", "us", 1, seed=5)
+    assert dicomflow.extract(source, dest, **unsaid).read == 1
+    every = {"by_Modality=CT", "by_Modality=MR", "by_Modality=US"}
+    assert folders(dest) == every and dicomflow.open_dataset(dest).snapshot.profile == "minimal"
+    dicomflow.extract(source, dest, mode="full", **unsaid)
+    dicomflow.compact(dest)
+    assert folders(dest) == every and dicomflow.open_dataset(dest).snapshot.partition_by == ["Modality"]
+    refused = r"has partitions by Modality, this run asks for no partitions; .* or leave it out"
+    with pytest.raises(DatasetError, match=refused):
+        dicomflow.add_columns(dest, "standard", dataset__partition_by=[], **unsaid)
+    with pytest.raises(DatasetError, match=refused):
+        dicomflow.compact(dest, config=load_config(None, {"dataset.partition_by": []}))
+    assert folders(dest) == every
+
+
 def test_full_splits_rows_of_other_sources_too(source: Path, tmp_path: Path) -> None:
     """Parts that stay are written again where they lie in no partition."""
     dest, more = tmp_path / "dest", tmp_path / "more"
@@ -237,10 +257,34 @@ def test_full_splits_rows_of_other_sources_too(source: Path, tmp_path: Path) -> 
 def test_too_many_partitions(source: Path, tmp_path: Path) -> None:
     """Nothing is published; the same command with other settings goes on from what was read."""
     dest = tmp_path / "dest"
-    with pytest.raises(DatasetError, match=r"more than 1 partitions; nothing was published"):
+    said = pytest.raises(
+        DatasetError, match=r"more than 1 partitions: Modality has 2 values or more; nothing was published"
+    )
+    with said as refused:
         dicomflow.extract(source, dest, dataset__max_partitions=1, **MODALITY)
+    assert not re.search(r"\b(CT|MR)\b", str(refused.value))
     assert not Layout(dest).is_dataset() and not (dest / "instances").exists()
     assert dicomflow.extract(source, dest, **MODALITY).resumed == 5
+
+
+def test_a_column_with_very_many_values(tmp_path: Path) -> None:
+    """More than a thousand folders are refused, by the column's name and its count; the key of the rows at once."""
+    uids = [f"1.2.{number}" for number in range(1100)]
+    rows = pa.table({"SOPInstanceUID": uids, "StudyInstanceUID": uids, "Modality": ["CT", "MR"] * 550})
+    most = DatasetConfig().max_partitions
+    for names in (["StudyInstanceUID"], ["Modality", "StudyInstanceUID"]):
+        with pytest.raises(DatasetError, match="more than 1,000 partitions: StudyInstanceUID has 1,100 values"):
+            Partitioning.of(names, rows.schema).split(rows, most)
+    buffer = PartitionBuffer(
+        Partitioning.of(["Modality", "StudyInstanceUID"], rows.schema), most, 1 << 30, lambda *_: None
+    )
+    buffer.add(rows.slice(0, 600))
+    with pytest.raises(
+        DatasetError, match=r"StudyInstanceUID has 1,001 values or more; .* raise dataset\.max_partitions"
+    ):
+        buffer.add(rows.slice(600))
+    with pytest.raises(ConfigError, match="'SOPInstanceUID' is another one in each row"):
+        Partitioning.of(["Modality", "SOPInstanceUID"], rows.schema)
 
 
 def test_a_description_without_partitions(source: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import pytest
 
 import dicomflow
 from dicomflow.config import ExportConfig
+from dicomflow.deidentify.profile import ACTIONS
 from dicomflow.errors import ConfigError, DatasetError
-from dicomflow.export import FORMATS
+from dicomflow.export import FORMATS, require
 from dicomflow.export import export as module
 from dicomflow.synth import make_series
 
@@ -117,12 +118,54 @@ def test_json_says_what_was_done(dest: Path, tmp_path: Path) -> None:
 
 
 def test_incomplete_rows_refuse_the_export(dest: Path, tmp_path: Path) -> None:
-    """Which attribute, how many rows, which files; nothing is written."""
+    """Which attribute, how many rows, which; their files only where identities may be named; nothing is written."""
     config = ExportConfig(require=("SOPInstanceUID", "Modality"))
-    summary = dicomflow.export_dataset(dest, tmp_path / "x.csv", "csv", config=config)
-    assert summary.refused and summary.rows == 0 and not list(tmp_path.iterdir())
-    (missing,) = summary.missing
-    assert missing.name == "Modality" and missing.rows == 1 and missing.uris == [str(dest.parent / "source" / "f0")]
+    rows = dicomflow.open_dataset(dest).to_arrow(["Modality", "source_uri"]).to_pylist()
+    (place,) = (number for number, row in enumerate(rows, 1) if row["Modality"] is None)
+    for identified, uris in ((False, []), (True, [str(dest.parent / "source" / "f0")])):
+        summary = dicomflow.export_dataset(
+            dest, tmp_path / "x.csv", "csv", config=config, with_patient_identity=identified
+        )
+        assert summary.refused and summary.rows == 0 and not list(tmp_path.iterdir())
+        (missing,) = summary.missing
+        assert (missing.name, missing.rows, missing.first, missing.uris) == ("Modality", 1, [place], uris)
+
+
+def test_numbers_of_rows_go_on_over_batches(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first three, however rows are cut."""
+    dataset = dicomflow.open_dataset(dest)
+    column = dataset.to_arrow(["NumberOfFrames"])["NumberOfFrames"].to_pylist()
+    places = [number for number, value in enumerate(column, 1) if value is None]
+    assert len(places) > 3
+    for size in (1, 2, 1000):
+        monkeypatch.setattr(require, "_BATCH_ROWS", size)
+        (missing,) = require.find_missing(dataset, ["NumberOfFrames"], name_files=False)
+        assert (missing.rows, missing.first) == (len(places), places[:3])
+
+
+def test_what_was_done_to_each_column(dest: Path, tmp_path: Path) -> None:
+    """As it is explained before: what is dropped is not written, what is emptied is null, a pseudonym is another value."""
+    config = ExportConfig(retain=("modified_dates",))
+    before = dicomflow.open_dataset(dest).to_arrow()
+    explained = dicomflow.explain_export(dest, config=config)
+    summary = dicomflow.export_dataset(dest, tmp_path / "x.parquet", "parquet", config=config)
+    assert summary.actions == explained and list(explained) == before.column_names
+    assert set(explained.values()) <= set(ACTIONS)
+    written = pq.read_table(tmp_path / "x.parquet")
+    dropped = [name for name, action in explained.items() if action == "drop"]
+    assert dropped == summary.dropped and summary.count("drop") == len(dropped)
+    for name, action in explained.items():
+        assert (action == "drop") is (name not in written.column_names)
+        if action == "empty":
+            assert written[name].null_count == written.num_rows
+        elif action == "keep":
+            assert written[name].to_pylist() == before[name].to_pylist()
+        elif action in ("uid", "hash", "shift"):
+            pairs = zip(written[name].to_pylist(), before[name].to_pylist(), strict=True)
+            assert all(one != other for one, other in pairs if other not in (None, []))
+    assert min(summary.count(action) for action in ("empty", "uid", "hash", "shift")) > 0
+    assert set(dicomflow.explain_export(dest, with_patient_identity=True).values()) == {"keep"}
+    assert dicomflow.explain_export(dest, columns=["PatientName"]) == {"PatientName": "empty"}
 
 
 @pytest.mark.parametrize(("incomplete", "rows"), [("keep", 8), ("drop", 7)])

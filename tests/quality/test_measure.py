@@ -152,8 +152,14 @@ def test_irregularities(report: QualityReport, tables: Tables) -> None:
 
 
 def test_inconstant(report: QualityReport, tables: Tables) -> None:
-    """Attributes that the rollup names."""
-    series = tables["series"].explode("conflicts").dropna(subset="conflicts").rename(columns={"conflicts": "attribute"})
+    """Attributes that the rollup names, of what is a series."""
+    series = (
+        tables["series"]
+        .dropna(subset="SeriesInstanceUID")
+        .explode("conflicts")
+        .dropna(subset="conflicts")
+        .rename(columns={"conflicts": "attribute"})
+    )
     expected = {k: (len(part), part.instanceCount.sum()) for k, part in grouped(series, [*BY, "attribute"])}
     assert expected
     assert as_dict(report.figures["inconstant"], "series", "instances") == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -65,6 +66,16 @@ def test_what_changed_since_the_last_run() -> None:
         in page
     )
     assert "changed     10,000 read, 1 gone\n" in render(summarise(MIXED, removed=1))
+
+
+def test_nothing_changed() -> None:
+    """A run that found all as it was says so, first of all; one that read something, how much."""
+    again = replace(summarise(MIXED), read=0, unchanged=10_000)
+    assert render(again).startswith("10,000 files are 9,990 rows; unchanged: nothing read, in 2.0 s\n")
+    some = render(replace(again, read=6, unchanged=9_994))
+    assert some.startswith("10,000 files are 9,990 rows; 6 read, 9,994 unchanged, in 2.0 s\n")
+    assert "nothing read" not in some and "nothing read" not in render(replace(again, removed=1))
+    assert "nothing read" not in render(summarise({}))
 
 
 def test_next_steps_follow_the_outcomes() -> None:

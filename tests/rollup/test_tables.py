@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pydicom
 import pytest
 
 import dicomflow
 from dicomflow.rollup.measure import measure, usable_columns
 from dicomflow.rollup.tables import roll_up, select_columns
 from dicomflow.schema.rollup import KEYS, rollup_schema
-from dicomflow.synth import write_studies
+from dicomflow.synth import make_series, write_studies
 
 from . import independent
 
@@ -107,6 +109,27 @@ def test_without_keys() -> None:
     studies = {row["StudyInstanceUID"]: row["series_count"] for row in roll(rows, "studies")}
     assert studies == {"a": 0, None: 1}
     assert [row["PatientID"] for row in roll(rows, "patients")] == [None]
+
+
+def test_counts_add_up_with_what_has_no_key(tmp_path: Path) -> None:
+    """Files without study, series or patient: one row each whose key is null, so nothing is lost and nothing counted twice."""
+    (tmp_path / "source").mkdir()
+    for number in range(6):
+        header = pydicom.dcmread(io.BytesIO(next(make_series("ct", seed=number)).data))
+        for name in ("StudyInstanceUID", "SeriesInstanceUID", "PatientID")[: number // 2 * 3]:
+            delattr(header, name)  # four of six files
+        header.save_as(tmp_path / "source" / f"f{number}")
+    dicomflow.extract(tmp_path / "source", tmp_path / "dest")
+    dataset = dicomflow.open_dataset(tmp_path / "dest")
+    for table, key in KEYS.items():
+        ask = f"select sum(instanceCount)::int as n, count({key}) as keys, count(*) as rows from {table}"
+        assert dataset.sql(ask).to_pylist() == [{"n": 6, "keys": 2, "rows": 3}]
+        (lost,) = dataset.sql(f"from {table} where {key} is null").to_pylist()
+        assert lost["instanceCount"] == 4
+    assert dataset.sql("select irregularities from series where SeriesInstanceUID is null")["irregularities"][
+        0
+    ].as_py()[0] == ("no_series")
+    assert dicomflow.verify_dataset(tmp_path / "dest").whole
 
 
 def test_a_missing_value_is_a_difference() -> None:

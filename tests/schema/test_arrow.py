@@ -1,9 +1,15 @@
 """Arrow schemas: the contract with whoever reads the dataset."""
 
+import io
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 from dicomflow.dictionary import PYDICOM_VERSION
-from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, schema_fingerprint
+from dicomflow.errors import ConfigError
+from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, profile_of, schema_fingerprint
 from dicomflow.schema.column import ISSUES_TYPE
 from dicomflow.schema.profile import load_profile
 
@@ -77,3 +83,33 @@ def test_the_fingerprint_depends_on_names_types_and_paths_only():
     others = [field.with_name("Other"), field.with_type(pa.int64()), field.with_metadata({"dicom.paths": "StudyID"})]
     prints = {schema_fingerprint(schema.set(schema.get_field_index("PatientID"), other)) for other in others}
     assert len(prints | {schema_fingerprint(schema)}) == 4
+
+
+OWN = str(Path(__file__).parents[2] / "configs" / "columns-own.yaml")
+
+
+@pytest.mark.parametrize("name", ["minimal", "standard", OWN])
+def test_the_way_back(name: str) -> None:
+    """A schema holds its whole profile, also after Parquet, which calls the items of lists otherwise."""
+    profile = load_profile(name)
+    sink = io.BytesIO()
+    pq.write_table(instances_schema(profile).empty_table(), sink)
+    assert profile_of(instances_schema(profile)) == profile
+    assert profile_of(pq.read_schema(sink)) == profile
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"dicom.vr": "LO"},
+        {"dicom.vr": "LO", "dicom.paths": b"\xff"},
+        {"dicom.vr": "LO", "dicom.paths": "Nothing"},
+        {"dicom.vr": "OB", "dicom.paths": "PatientID"},
+    ],
+    ids=str,
+)
+def test_no_way_back(metadata: dict[str, str] | None) -> None:
+    """Of a column that does not say what it is, whoever wrote it."""
+    with pytest.raises(ConfigError):
+        profile_of(pa.schema([pa.field("X", pa.string(), metadata=metadata)]))

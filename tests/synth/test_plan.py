@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomflow.synth import CORRUPTIONS, KINDS
-from dicomflow.synth.plan import COPIES, Request, plan_studies
+from dicomflow.synth.plan import COPIES, LOST, STACKS, Request, plan_studies
 
 
 @settings(max_examples=60, deadline=None)
@@ -35,3 +35,17 @@ def test_large_requests_have_long_series() -> None:
     plans = list(plan_studies(Request(files=100_000), CORRUPTIONS))
     assert len(plans) > 200
     assert max(series.instances for plan in plans for series in plan.series) > 300
+
+
+def test_a_small_share_of_stacks_loses_a_slice() -> None:
+    """Never the first or the last one, never of what is short or no stack; and the files asked for are all there."""
+    plans = list(plan_studies(Request(files=100_000, seed=1), CORRUPTIONS))
+    series = [one for plan in plans for one in plan.series]
+    stacks = [one for one in series if one.kind in STACKS and one.instances >= 8]
+    lost = [one for one in series if one.lost is not None]
+    assert sum(one.instances for one in series) == 100_000
+    assert set(lost) <= set(stacks) and LOST / 3 < len(lost) / len(stacks) < LOST * 3
+    for one in lost:
+        places = list(one.places())
+        assert len(places) == one.instances == one.acquired - 1
+        assert places[0] == 0 and places[-1] == one.instances and one.lost not in places

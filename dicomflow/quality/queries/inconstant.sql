@@ -3,6 +3,7 @@ with {labelled},
 found as (
     select by_modality, by_manufacturer, instanceCount, unnest(conflicts) as attribute
     from labelled
+    where SeriesInstanceUID is not null  -- what has no series should have nothing in common
 )
 select by_modality, by_manufacturer, attribute, count(*) as series, sum(instanceCount)::bigint as instances
 from found
