@@ -75,7 +75,7 @@ class Sandbox:
         self._views = {name: [str(part) for part in parts] for name, parts in views.items()}
         self._root = root
         self._limits = limits or Limits()
-        self._names: set[str] = set(self._views)
+        self._unmade = dict(self._views)
 
     def __enter__(self) -> Self:
         for parts in self._views.values():
@@ -88,7 +88,6 @@ class Sandbox:
             self._connection = duckdb.connect(config=self._config())
             self._waiting = Interruptible(self._connection.interrupt)
             self._silence()
-            self._make_views()
             self._lock()
         except duckdb.Error as error:
             self.__exit__()
@@ -123,8 +122,9 @@ class Sandbox:
             lambda: self._one(
                 "select list(distinct function_name) from duckdb_functions() where function_type like 'table%'"
             ),
+            frozenset(map(str.lower, self._views)),
         )
-        check_reads_only(parsed)
+        self._make_views(check_reads_only(parsed))
         return self._answer(_cut_end(query), from_data=kinds == ["MULTI"])
 
     def run(self, script: str) -> None:
@@ -133,6 +133,7 @@ class Sandbox:
         Raises:
             DatasetError: they fail.
         """
+        self._make_views()
         try:
             self._waiting.call(self._connection.execute, script)
         except duckdb.Error as error:
@@ -144,10 +145,17 @@ class Sandbox:
         Raises:
             DatasetError: DuckDB refuses it.
         """
+        self._make_views()
         return self._answer(query, from_data=False)
 
     def _answer(self, query: str, *, from_data: bool) -> Answer:
-        return Answer(self._connection, self._waiting, query, _Sayable(frozenset(self._names), from_data))
+        sayable = _Sayable(self._list_names() if from_data else frozenset(), from_data)
+        return Answer(self._connection, self._waiting, query, sayable)
+
+    def _list_names(self) -> frozenset[str]:
+        """Of tables and columns."""
+        found = self._one("select list(distinct column_name) from duckdb_columns() where not internal")
+        return frozenset((*self._views, *(found or ())))
 
     def _one(self, query: str, arguments: list[object] | None = None) -> Any:
         try:
@@ -173,15 +181,19 @@ class Sandbox:
         if is_on:
             self._connection.execute("set enable_progress_bar = false")
 
-    def _make_views(self) -> None:
-        """Name the parts one by one, with what DuckDB takes for patterns escaped."""
-        for name, parts in self._views.items():
-            found = f"read_parquet({quote_all(map(glob.escape, parts))}, hive_partitioning = false)"
-            self._connection.execute(f"create view {quote_name(name)} as from {found}")
-        named = self._connection.execute(
-            "select distinct column_name from duckdb_columns() where not internal"
-        ).fetchall()
-        self._names.update(name for (name,) in named)
+    def _make_views(self, names: frozenset[str] | None = None) -> None:
+        """Views of these names (in lower case), all if None, unless they are there: each one opens a part for its columns.
+
+        The parts are named one by one, with what DuckDB takes for patterns escaped.
+        """
+        for name in [name for name in self._unmade if names is None or name.lower() in names]:
+            parts = quote_all(map(glob.escape, self._unmade[name]))
+            found = f"read_parquet({parts}, hive_partitioning = false)"
+            try:
+                self._connection.execute(f"create view {quote_name(name)} as from {found}")
+            except duckdb.Error as error:
+                raise explain(str(error), "") from None
+            del self._unmade[name]
 
     def _lock(self) -> None:
         paths = [path for parts in self._views.values() for path in parts]

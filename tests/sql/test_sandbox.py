@@ -190,6 +190,48 @@ def test_what_reads_is_answered(sandbox: Sandbox, query: str, rows: int) -> None
     assert sum(batch.num_rows for batch in sandbox.ask(query).batches(["c0"])) == rows
 
 
+@pytest.mark.parametrize(
+    ("query", "made"),
+    [
+        ("select 1", set()),
+        ("select count(*) from Instances", {"instances"}),
+        ("with files as (from instances) from files", {"instances", "files"}),
+        ("with instances as (from main.files) from instances", {"instances", "files"}),
+        ("select (select count(*) from files) from memory.main.instances", {"instances", "files"}),
+        ("from 'instances'", {"instances"}),
+        ("show tables", {"instances", "files"}),
+        ("select table_name from information_schema.tables", {"instances", "files"}),
+        ("pivot instances on Modality using count(*)", {"instances", "files"}),
+    ],
+)
+def test_a_table_is_opened_when_it_is_named(sandbox: Sandbox, query: str, made: set[str]) -> None:
+    """The footers of all others need not be read; what a later question names is there."""
+    sandbox.ask(query).to_table()
+    names = sandbox._connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+    assert {name for (name,) in names} == made
+    assert sandbox.ask("from instances, files").to_table().num_rows == 36
+
+
+def test_what_was_meant(sandbox: Sandbox) -> None:
+    """A table of no such name: the error knows those that there are."""
+    with pytest.raises(DatasetError, match="instances"):
+        sandbox.ask("from instancez")
+    with pytest.raises(DatasetError, match="Modality"):
+        sandbox.ask("select Modalitty from instances")
+
+
+def test_a_damaged_table_is_its_own_matter(dest: Path) -> None:
+    """Whoever asks another one is answered; whoever asks it gets one line."""
+    (dest / "files/a.parquet").write_bytes(b"PAR1 is no part")
+    with Sandbox(views(dest), dest) as sandbox:
+        assert sandbox.ask("from instances").to_table().num_rows == 6
+        with pytest.raises(DatasetError) as caught:
+            sandbox.ask("from files")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(DatasetError):
+            sandbox.run_query("from instances")
+
+
 def test_links_that_lead_out(dest: Path) -> None:
     """A part that is a link to elsewhere is refused; one that stays inside, and a link to the dataset, are not."""
     part = dest / "instances/a.parquet"
