@@ -10,11 +10,10 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import click
 import pyarrow as pa
-from pydantic import Field, TypeAdapter, ValidationError
 from rich.text import Text
 
 import dicomflow
@@ -24,10 +23,9 @@ from dicomflow.cli.startup import spare_pandas
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
-from dicomflow.section import Size
 from dicomflow.sql.named import find_query, list_queries
 from dicomflow.sql.output import FORMATS, take, write_parquet
-from dicomflow.sql.sandbox import BATCH_ROWS, MIN_MEMORY, Answer, Limits
+from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
@@ -44,11 +42,18 @@ class Options(TypedDict):
     threads: int | None
 
 
-def _parse_size(text: str) -> int:
+def _parse_size(text: str | int) -> int:
+    if isinstance(text, int):  # the default
+        return text
+    from dicomflow.section import parse_size  # here, because pydantic costs as much as a small query
+
     try:
-        return TypeAdapter(Annotated[Size, Field(ge=MIN_MEMORY)]).validate_python(text)
-    except ValidationError:
-        raise click.BadParameter(f"{str(text)[:64]!r} is no size from 128 MiB on; write it as 4GB or 2GiB.") from None
+        size = parse_size(text)
+    except ValueError:
+        size = 0
+    if not isinstance(size, int) or size < MIN_MEMORY:
+        raise click.BadParameter(f"{text[:64]!r} is no size from 128 MiB on; write it as 4GB or 2GiB.")
+    return size
 
 
 @click.command("query")
@@ -72,8 +77,8 @@ def _parse_size(text: str) -> int:
 @click.option(
     "--memory",
     type=_parse_size,
-    default="1GiB",
-    show_default=True,
+    default=GIB,
+    show_default="1GiB",
     metavar="SIZE",
     help="Memory for DuckDB, such as 4GB.",
 )

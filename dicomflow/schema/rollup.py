@@ -16,7 +16,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from dicomflow.dictionary import entry_for_keyword, format_tag
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.schema.column import make_column
 
 ROLLUP_VERSION = "1"

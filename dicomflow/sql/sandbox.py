@@ -21,6 +21,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -290,8 +291,11 @@ def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
     if root is None:
         return
     base = os.path.join(os.path.realpath(root), "")
+    real_folder = lru_cache(maxsize=1024)(os.path.realpath)  # most parts lie in one
     for part in parts:
-        if not os.path.realpath(part).startswith(base):
+        folder, name = os.path.split(part)
+        real = os.path.realpath(part) if os.path.islink(part) else os.path.join(real_folder(folder), name)
+        if not real.startswith(base):
             raise DatasetError(f"{part}: a symbolic link leads out of the dataset; put the file itself in its place")
 
 
