@@ -180,6 +180,12 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig) -> int:
         )
         return FAILED
     print_message(f"{summary.rows:,} rows, {len(summary.columns)} columns written to {output}; {_describe(summary)}")
+    if summary.unfit:
+        count = sum(summary.unfit.values())
+        print_message(
+            f"{count:,} values were left out that have not the form of a code (CS) and may be free text, in "
+            f"{_list_names(list(summary.unfit))}"
+        )
     if summary.new_key:
         print_message(
             "pseudonyms were made with a new key, which is not kept; --key-file makes them the same each time"
@@ -190,5 +196,8 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig) -> int:
 def _describe(summary: ExportSummary) -> str:
     if summary.deidentified is None:
         return "with the identities of patients"
-    names = ", ".join(summary.dropped[:_MOST_NAMES]) + (", ..." if len(summary.dropped) > _MOST_NAMES else "")
-    return f"de-identified ({summary.deidentified}), left out: {names or 'nothing'}"
+    return f"de-identified ({summary.deidentified}), left out: {_list_names(summary.dropped) or 'nothing'}"
+
+
+def _list_names(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
