@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import click
-import pyarrow as pa
 from rich.text import Text
 
 import dicomflow
@@ -24,7 +22,7 @@ from dicomflow.dataset.storage import write_atomically
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
 from dicomflow.sql.named import find_query, list_queries
-from dicomflow.sql.output import FORMATS, take, write_parquet
+from dicomflow.sql.output import FORMATS, iter_rows, write_parquet
 from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
@@ -163,14 +161,12 @@ def _write_file(answer: Answer, output: Path, form: str, limit: int | None) -> N
 
 def _make_lines(answer: Answer, limit: int | None) -> Iterable[Text]:
     """For a file: nothing is cut; the width of a column is known when all rows are."""
-    rows = [row for batch in take(answer.batches(), limit) for row in _to_rows(batch)]
-    return render_result([name for name, _ in answer.columns], rows, width=None).lines
+    return render_result([name for name, _ in answer.columns], list(iter_rows(answer, limit)), width=None).lines
 
 
 def _print_table(answer: Answer, limit: int) -> None:
     console = stdout_console()
-    batches = take(answer.batches(rows=min(limit + 1, BATCH_ROWS)), limit + 1)
-    rows = list(islice((row for batch in batches for row in _to_rows(batch)), limit + 1))
+    rows = list(iter_rows(answer, limit + 1, min(limit + 1, BATCH_ROWS)))
     width = console.width if console.is_terminal else None
     table = render_result([name for name, _ in answer.columns], rows[:limit], width=width)
     for line in table.lines:
@@ -181,11 +177,6 @@ def _print_table(answer: Answer, limit: int) -> None:
         print_message(
             f"{table.left_out:,} more columns do not fit; name those that you want, or write them with -o FILE.csv"
         )
-
-
-def _to_rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
-    """Rows without names: two columns may have the same."""
-    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _print_text(chunks: Iterable[bytes], form: str) -> None:

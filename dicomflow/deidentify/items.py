@@ -19,6 +19,7 @@ from dicomflow.deidentify.rules import Rules
 from dicomflow.deidentify.secret import Pseudonyms
 from dicomflow.deidentify.values import DUMMY_TEXT
 from dicomflow.dictionary import entry_for_tag
+from dicomflow.header.dicom_json import NOT_FINITE, load_items
 from dicomflow.header.values import type_item
 
 Json = dict[str, Any]
@@ -33,6 +34,8 @@ _TAG = re.compile(r"[0-9A-F]{8}")
 _PLAIN = {"DA": re.compile(r"[0-9.]{8,10}"), "TM": re.compile(r"[0-9.:]{2,16}"), "DT": re.compile(r"[0-9.+-]{4,26}"),
           "AT": re.compile(r"[0-9A-F]{8}")}  # fmt: skip
 """What a text of these VRs may look like; anything else in them is not theirs."""
+
+_FLOATS = frozenset({"FD", "FL"})
 
 _DUMMY_BY_VR = {
     "DA": "19000101",
@@ -63,7 +66,7 @@ class ItemCleaner:
             days: to add to dates that are moved; None: they are left out.
         """
         try:
-            items = json.loads(text)
+            items = load_items(text)
             cleaned = [self._clean_item(item, days) for item in items] if isinstance(items, list) else []
             if not any(cleaned):
                 return None
@@ -144,6 +147,8 @@ def is_registered(uid: str) -> bool:
 
 def _check_plain(vr: str, value: Any) -> Any:
     """A value that is kept must be what its VR says."""
+    if vr in _FLOATS and value in NOT_FINITE:
+        return value
     if vr in NUMBERS:
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
     if vr == "PN":

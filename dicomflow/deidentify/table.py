@@ -258,7 +258,7 @@ def _count_values(column: pa.Array) -> int:
     if is_nested(column.type):
         return _count_values(column.flatten())
     plain = decode(column)
-    return len(plain) - plain.null_count
+    return int(len(plain) - plain.null_count)
 
 
 def _clean_items(column: pa.Array, cleaner: ItemCleaner, days: Days | None) -> tuple[pa.Array, int]:

@@ -22,8 +22,8 @@ from dicomflow.config import ExportConfig
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.deidentify import Deidentifier, Pseudonyms, make_rules
 from dicomflow.deidentify.profile import Action
-from dicomflow.deidentify.secret import load_key, make_key
 from dicomflow.deidentify.rules import Rules
+from dicomflow.deidentify.secret import load_key, make_key
 from dicomflow.deidentify.table import find_column, method_codes, temporal_note
 from dicomflow.errors import ConfigError, DatasetError
 from dicomflow.export import FORMATS
@@ -209,9 +209,7 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
 def _order_columns(schema: pa.Schema, written: pa.Schema, rules: Rules) -> list[str]:
     """Study and series, where what is written tells them apart; in the end the key."""
     found = [find_column(schema, tag) for tag in (_STUDY, _SERIES)]
-    telling = [
-        name for name in found if name in written.names and rules.for_column(schema.field(name)) in _TELLING
-    ]
+    telling = [name for name in found if name in written.names and rules.for_column(schema.field(name)) in _TELLING]
     return [*telling, schema.names[0]]
 
 

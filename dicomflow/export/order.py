@@ -13,6 +13,7 @@ sizes of studies are; beyond 16 million rows ranges grow with them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -155,10 +156,12 @@ def _write_run(path: Path, run: pa.Table, ranges: Keys) -> Path:
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     try:
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, whole.schema, options=options) as writer:
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in itertools.pairwise(cuts):
                 writer.write_batch(whole.slice(start, end - start))
     except OSError as error:
-        raise DatasetError(f"{path.parent}: cannot be written: {describe(error)}; set TMPDIR to a larger place") from None
+        raise DatasetError(
+            f"{path.parent}: cannot be written: {describe(error)}; set TMPDIR to a larger place"
+        ) from None
     return path
 
 

@@ -16,8 +16,8 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from dicomflow.dictionary import entry_for_keyword, format_tag
-from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.schema.column import make_column
+from dicomflow.schema.version import FORMAT_VERSION
 
 ROLLUP_VERSION = "1"
 """Raised when columns or rules change: rollups of another version are made anew by the next run."""

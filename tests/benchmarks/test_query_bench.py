@@ -117,10 +117,12 @@ _COMMANDS = {
     "plain": [
         sys.executable,
         "-c",
-        "import duckdb, pyarrow\n"
-        "with duckdb.connect() as connection:\n"
-        "    connection.execute(\"create view instances as from read_parquet('{dest}/instances/*.parquet')\")\n"
-        f'    connection.sql("""{GROUPED}""").to_arrow_table()\n',
+        (
+            "import duckdb, pyarrow\n"
+            "with duckdb.connect() as connection:\n"
+            "    connection.execute(\"create view instances as from read_parquet('{dest}/instances/*.parquet')\")\n"
+            f'    connection.sql("""{GROUPED}""").to_arrow_table()\n'
+        ),
     ],
 }
 

@@ -60,7 +60,9 @@ print(code, sys.argv[2] in sys.modules)
 """
 
 
-@pytest.mark.parametrize("name", ["pydantic", "pyarrow.compute", "pyarrow.dataset", "pandas", "pydicom", "dicomflow.config"])
+@pytest.mark.parametrize(
+    "name", ["pydantic", "pyarrow.compute", "pyarrow.dataset", "pandas", "pydicom", "dicomflow.config"]
+)
 def test_a_query_imports_nothing_that_it_does_not_need(dest: Path, name: str) -> None:
     """From the start to its last row: imports would cost more than a small query."""
     done = subprocess.run([sys.executable, "-c", _QUERY, str(dest), name], capture_output=True, text=True, check=True)

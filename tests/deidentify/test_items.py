@@ -114,3 +114,19 @@ def test_a_code_has_the_form_of_one() -> None:
     assert clean({"00080060": {"vr": "CS", "Value": ["Doe"]}}) is None
     own = {"00080060": {"vr": "CS", "Value": ["Doe"]}}
     assert clean(own, Modality="keep") == own
+
+
+def test_one_number_that_json_has_not_costs_nothing_else() -> None:
+    """NaN and infinity of an FD or FL stay, as strings; in a DS, and where they are no number of the standard, they go."""
+    text = (
+        '[{"00189087":{"vr":"FD","Value":[NaN,1.5,-Infinity,1e999,"NaN","Infinity","secret"]},'
+        '"00280030":{"vr":"DS","Value":[NaN,0.5,"NaN"]},"00080060":{"vr":"CS","Value":["CT"]}}]'
+    )
+    cleaned = ItemCleaner(make_rules(), NAMES).clean(text, None)
+    assert json.loads(cleaned or "", parse_constant=pytest.fail) == [
+        {
+            "00189087": {"vr": "FD", "Value": ["NaN", 1.5, "-Infinity", "Infinity", "NaN", "Infinity", None]},
+            "00280030": {"vr": "DS", "Value": [None, 0.5, None]},
+            "00080060": {"vr": "CS", "Value": ["CT"]},
+        }
+    ]

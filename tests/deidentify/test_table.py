@@ -157,18 +157,27 @@ def test_codes_that_could_be_free_text_are_emptied_and_counted() -> None:
     whole = make_column("whole", ("SharedFunctionalGroupsSequence",))
     items = '[{"00080060":{"vr":"CS","Value":["CT","Doe^John"]}}]'
     rows = [
-        {"PatientID": "A", "Modality": text, "ImageType": ["ORIGINAL", text, "PRIMARY"], "whole": items, "PatientSex": "man"}
+        {
+            "PatientID": "A",
+            "Modality": text,
+            "ImageType": ["ORIGINAL", text, "PRIMARY"],
+            "whole": items,
+            "PatientSex": "man",
+        }
         for text in FREE
     ]
     for retain, sexes in ((["patient"], [None]), ([], [None])):
         maker = Deidentifier(table(CODES, rows, whole=whole).schema, make_rules(retain), Pseudonyms(KEY))
         encoded = pa.Table.from_arrays(
-            [c.dictionary_encode() if pa.types.is_string(c.type) else c for c in table(CODES, rows, whole=whole).columns],
+            [
+                c.dictionary_encode() if pa.types.is_string(c.type) else c
+                for c in table(CODES, rows, whole=whole).columns
+            ],
             names=[*table(CODES, rows, whole=whole).schema.names],
         )
-        for given in (table(CODES, rows, whole=whole), encoded):
+        for asked in (table(CODES, rows, whole=whole), encoded):
             maker.unfit.clear()
-            (batch,) = given.combine_chunks().to_batches()
+            (batch,) = asked.combine_chunks().to_batches()
             done = maker.apply(batch.select(maker.needed))
             found = pa.Table.from_batches([done]).to_pylist()
             kept = [text if text in ("CT", "1_2 3") else None for text in FREE]
@@ -176,7 +185,9 @@ def test_codes_that_could_be_free_text_are_emptied_and_counted() -> None:
             assert [row["ImageType"] for row in found] == [["ORIGINAL", text, "PRIMARY"] for text in kept]
             assert all("Doe" not in row["whole"] and '"CT"' in row["whole"] for row in found)
             assert {row.get("PatientSex") for row in found} == set(sexes)
-            expected = {"Modality": 5, "ImageType": 5, "whole": len(FREE)} | ({"PatientSex": len(FREE)} if retain else {})
+            expected = {"Modality": 5, "ImageType": 5, "whole": len(FREE)} | (
+                {"PatientSex": len(FREE)} if retain else {}
+            )
             assert dict(+maker.unfit) == expected
     loose = deidentify_table(table(CODES, rows), make_rules((), {"Modality": "keep"}), KEY)
     assert loose["Modality"].to_pylist() == FREE

@@ -27,7 +27,11 @@ NAMES = ["study", "series", "instance"]
 def make_rows(studies: int, instances: int) -> pa.Table:
     """As a dataset has them: sorted by UIDs that count upwards."""
     rows = [
-        {"study": f"1.2.{study:05}", "series": f"1.3.{study:05}.{number % 2}", "instance": f"1.4.{study:05}.{number:05}"}
+        {
+            "study": f"1.2.{study:05}",
+            "series": f"1.3.{study:05}.{number % 2}",
+            "instance": f"1.4.{study:05}.{number:05}",
+        }
         for study, number in itertools.product(range(studies), range(instances))
     ]
     table = pa.Table.from_pylist(rows, pa.schema([(name, pa.string()) for name in NAMES]))
@@ -152,8 +156,12 @@ def test_an_export_bears_no_trace_of_the_order(
     for column in ("StudyInstanceUID", "SeriesInstanceUID"):
         uids = list(dict.fromkeys(original[column].to_pylist()))
         there = found[column].to_pylist()
-        assert count_changes(there) == len(uids) - 1 and list(dict.fromkeys(there)) != [names.replace_uid(u) for u in uids]
-    assert found["SOPInstanceUID"].to_pylist() != [names.replace_uid(uid) for uid in original["SOPInstanceUID"].to_pylist()]
+        assert count_changes(there) == len(uids) - 1 and list(dict.fromkeys(there)) != [
+            names.replace_uid(u) for u in uids
+        ]
+    assert found["SOPInstanceUID"].to_pylist() != [
+        names.replace_uid(uid) for uid in original["SOPInstanceUID"].to_pylist()
+    ]
     monkeypatch.setattr(module, "RANGE_ROWS", 65_536)
     assert export(dest, path, monkeypatch).equals(found)
 

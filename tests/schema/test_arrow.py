@@ -4,9 +4,9 @@ import pyarrow as pa
 
 from dicomflow.dictionary import PYDICOM_VERSION
 from dicomflow.schema.arrow import files_schema, instances_schema, schema_fingerprint
-from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.schema.column import ISSUES_TYPE
 from dicomflow.schema.profile import load_profile
+from dicomflow.schema.version import FORMAT_VERSION
 
 STANDARD = load_profile("standard")
 SOURCE = [
