@@ -7,13 +7,14 @@ when the command runs.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 
 import click
 
 from dicomflow.cli.output import stdout_console
-from dicomflow.cli.session import USAGE, Session
+from dicomflow.cli.session import USAGE, Session, print_message
 from dicomflow.cli.startup import spare_pandas
 from dicomflow.diff import Comparison, open_diff
 from dicomflow.report.diff import render_change, render_diff
@@ -47,8 +48,9 @@ def command(
     Instances are matched by SOP Instance UID.  Where a file lies is not compared.  Where the datasets have different
     columns, those that both have are compared, and the others named.
 
-    A dataset keeps its newest version only.  Parts of it are never changed, only replaced, so that a copy made of hard links
-    (cp -al headers headers-monday) keeps a version at nearly no cost.
+    A dataset keeps its newest version only: two versions, or two runs, of one dataset can be compared if a copy of the older one
+    was made before.  Parts are never changed, only replaced, so that a copy made of hard links (cp -al headers headers-monday)
+    costs nearly nothing.
 
     \b
     Example:
@@ -66,6 +68,11 @@ def command(
             _print_json(diff.summary.to_dict(), rows)
         else:
             _print_text(diff, rows)
+        if os.path.realpath(before) == os.path.realpath(after):
+            print_message(
+                f"both are the same version, {diff.summary.after_version}, of one dataset, which keeps no other; to compare "
+                "it later, make a copy before the next run: cp -al DEST DEST-before"
+            )
         return 0 if diff.summary.is_same else DIFFERENT
 
 

@@ -17,17 +17,20 @@ from rich.text import Text
 import dicomflow
 from dicomflow.cli.output import check_outside, stdout_console
 from dicomflow.cli.session import print_message
-from dicomflow.cli.startup import spare_pandas
+from dicomflow.cli.startup import limit_memory, spare_pandas
 from dicomflow.dataset.storage import write_atomically
+from dicomflow.errors import DatasetError
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
 from dicomflow.sql.named import find_query, list_queries
 from dicomflow.sql.output import FORMATS, iter_rows, write_parquet
-from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, Answer, Limits
+from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, NO_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 _TABLE_ROWS = 50
+_ONE_VALUE = 4 * GIB
+"""Bytes beside those of ``--memory``: as large as DuckDB lets one value be, which it does not count while it makes it."""
 _MOST_ROWS = 1 << 62  # Arrow counts in 64 bits
 
 
@@ -38,6 +41,7 @@ class Options(TypedDict):
     limit: int | None
     memory: int
     threads: int | None
+    timeout: float | None
 
 
 def _parse_size(text: str | int) -> int:
@@ -80,6 +84,12 @@ def _parse_size(text: str | int) -> int:
     metavar="SIZE",
     help="Memory for DuckDB, such as 4GB.",
 )
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop the query after so long, from its begin to its last row.  [default: never]",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
 def command(
     dest: str, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
@@ -107,14 +117,17 @@ def command(
     _check_output(dest, output, form)
     sql, limit = _read_query(query), options["limit"]
     spare_pandas()
-    limits = Limits(memory=options["memory"], threads=options["threads"])
-    with dicomflow.open_dataset(dest).ask(sql, limits) as answer:
-        if output is not None:
-            _write_file(answer, output, form, limit)
-        elif form == "table":
-            _print_table(answer, _TABLE_ROWS if limit is None else limit)
-        else:
-            _print_text(FORMATS[form](answer, limit), form)
+    limits = Limits(memory=options["memory"], threads=options["threads"], seconds=options["timeout"])
+    try:
+        with limit_memory(options["memory"] + _ONE_VALUE), dicomflow.open_dataset(dest).ask(sql, limits) as answer:
+            if output is not None:
+                _write_file(answer, output, form, limit)
+            elif form == "table":
+                _print_table(answer, _TABLE_ROWS if limit is None else limit)
+            else:
+                _print_text(FORMATS[form](answer, limit), form)
+    except MemoryError:
+        raise DatasetError(NO_MEMORY) from None
     return 0
 
 

@@ -7,6 +7,7 @@ What a query cannot do, and why:
     reach other files, the network     ``enable_external_access = false``, ``allowed_paths`` names each part; no extension is
                                        installed or loaded
     write, also where it may read      ``check`` lets through only what is known to read
+    go on for ever                     ``Limits.seconds``
     change that                        ``lock_configuration = true``
     see variables of this process      ``python_enable_replacements = false``
     take all memory, fill the disk     ``memory_limit``, ``max_temp_directory_size``; what does not fit is spilled into a private
@@ -19,6 +20,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +42,10 @@ MIN_MEMORY = 128 << 20
 
 BATCH_ROWS = 16_384
 
+NO_MEMORY = (
+    "the query failed: a value, or a batch of rows, is too large for the memory that it may take; give it more memory"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -50,11 +56,13 @@ class Limits:
             makes gigabytes large (``repeat``, ``range``), which DuckDB does not count.
         threads: all cores if None.
         spill: bytes on the disk for what does not fit into memory.
+        seconds: from the question to its last row; None for any.
     """
 
     memory: int = GIB
     threads: int | None = None
     spill: int = 64 * GIB
+    seconds: float | None = None
 
 
 class Sandbox:
@@ -126,7 +134,7 @@ class Sandbox:
             frozenset(map(str.lower, self._views)),
         )
         self._make_views(check_reads_only(parsed))
-        return self._answer(_cut_end(query), from_data=kinds == ["MULTI"])
+        return self._answer(_cut_end(query), from_data=kinds == ["MULTI"], seconds=self._limits.seconds)
 
     def run(self, script: str) -> None:
         """Run statements of our own, such as those that make a temporary table.
@@ -149,9 +157,9 @@ class Sandbox:
         self._make_views()
         return self._answer(query, from_data=False)
 
-    def _answer(self, query: str, *, from_data: bool) -> Answer:
+    def _answer(self, query: str, *, from_data: bool, seconds: float | None = None) -> Answer:
         sayable = _Sayable(self._list_names() if from_data else frozenset(), from_data)
-        return Answer(self._connection, self._waiting, query, sayable)
+        return Answer(self._connection, self._waiting, query, sayable, seconds)
 
     def _list_names(self) -> frozenset[str]:
         """Of tables and columns."""
@@ -223,9 +231,16 @@ class Answer:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, waiting: Interruptible, query: str, sayable: _Sayable
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        waiting: Interruptible,
+        query: str,
+        sayable: _Sayable,
+        seconds: float | None = None,
     ) -> None:
         self._connection, self._waiting, self._query, self._sayable = connection, waiting, query, sayable
+        self._seconds = seconds
+        self._until = None if seconds is None else time.monotonic() + seconds
         self._relation = self._bind(query)
         self.columns: list[tuple[str, Any]] = list(zip(self._relation.columns, self._relation.types, strict=True))
 
@@ -269,7 +284,11 @@ class Answer:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return self._waiting.call(function, *arguments)
+            return self._waiting.call(function, *arguments, until=self._until)
+        except TimeoutError:
+            raise DatasetError(f"the query was stopped after {self._seconds:g} s; give it more time") from None
+        except MemoryError:
+            raise DatasetError(NO_MEMORY) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: what DuckDB says through Arrow
             raise explain(
                 str(error), self._query, names=self._sayable.names, from_data=self._sayable.from_data

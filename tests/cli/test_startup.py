@@ -75,3 +75,29 @@ def dest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dicomflow.write_studies(folder / "scans", files=40, seed=1)
     dicomflow.extract(folder / "scans", folder / "dest", scheduler="threads")
     return folder / "dest"
+
+
+_LIMIT = """
+import resource
+from dicomflow.cli.startup import limit_memory
+before = resource.getrlimit(resource.RLIMIT_DATA)
+with limit_memory(256 << 20):
+    after = resource.getrlimit(resource.RLIMIT_DATA)
+    with limit_memory(1 << 40):
+        assert resource.getrlimit(resource.RLIMIT_DATA) == after, "raised"
+    assert after[1] == before[1] and after[0] < 1 << 32
+    bytearray(64 << 20)
+    try:
+        bytearray(512 << 20)
+    except MemoryError:
+        print("refused")
+assert resource.getrlimit(resource.RLIMIT_DATA) == before
+bytearray(512 << 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not count")
+def test_memory_is_refused_beyond_a_limit() -> None:
+    """From where the process is; a lower limit of somebody else stays."""
+    done = subprocess.run([sys.executable, "-c", _LIMIT], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"

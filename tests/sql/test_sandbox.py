@@ -384,3 +384,63 @@ def test_descriptors_are_given_back(dest: Path) -> None:
             next(sandbox.ask("from instances").batches())
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after <= before + 2 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_time_limit(batches: bool) -> None:
+    """A query that would go on for hours ends in one line, also between its rows; the next question has time of its own."""
+    endless = "select sum(hash(i)) from range(1_000_000_000_000) t(i)"
+    with Sandbox({}, limits=Limits(seconds=0.3)) as sandbox:
+        folder = sandbox._spill
+        answer = sandbox.ask("select i from range(1_000_000_000_000) t(i) where hash(i) > 5" if batches else endless)
+        with pytest.raises(DatasetError, match=r"stopped after 0\.3 s; give it more time"):
+            for _ in answer.batches() if batches else [answer.to_table()]:
+                pass
+        assert sandbox.ask("select 1").to_table().num_rows == 1
+        assert sandbox.run_query("select sum(hash(i)) from range(30_000_000) t(i)").to_table().num_rows == 1
+    assert not os.path.exists(folder)
+
+
+@pytest.mark.parametrize("seconds", [None, 1e9, float("inf")])
+def test_no_time_limit(seconds: float | None) -> None:
+    """Or one that is never reached."""
+    with Sandbox({}, limits=Limits(seconds=seconds)) as sandbox:
+        assert sandbox.ask("select sum(i) from range(30_000_000) t(i)").to_table().num_rows == 1
+
+
+_GIANT = """
+import sys, tempfile
+from dicomflow.cli.startup import limit_memory
+from dicomflow.errors import DatasetError
+from dicomflow.sql.output import iter_csv, iter_ndjson, iter_rows
+from dicomflow.sql.sandbox import Limits, Sandbox
+
+tempfile.tempdir = sys.argv[1]
+with Sandbox({}, limits=Limits(memory=128 << 20, threads=2)) as sandbox:
+    list(iter_csv(sandbox.ask("select repeat('x', 100) as a")))
+    with limit_memory(600 << 20):
+        for make in (iter_csv, iter_ndjson, iter_rows):
+            try:
+                list(make(sandbox.ask(sys.argv[2])))
+            except (DatasetError, MemoryError) as error:
+                print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select repeat('x', 2_000_000_000) as a",
+        "select range(500_000_000) as a",
+        "select list(repeat('x', 1_000_000)) as a from range(5000)",
+        "select string_agg(repeat('x', 1_000_000), '') as a from range(5000)",
+    ],
+)
+def test_one_giant_value(tmp_path: Path, query: str) -> None:
+    """DuckDB does not count it while it makes it: the system refuses, and that is one line each time, and no file."""
+    command = [sys.executable, "-c", _GIANT, str(tmp_path), query]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and all("memory" in line or line.startswith("MemoryError") for line in lines), lines
+    assert not any(tmp_path.iterdir())
