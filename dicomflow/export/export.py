@@ -83,7 +83,7 @@ def export_dataset(
         form: ``ndjson`` (an object a line), ``json`` (one array), ``csv`` or ``parquet``.
         columns: names, in this order; all by default.
         with_patient_identity: leave everything as it is, the names of patients, too.
-        config: required attributes, options and rules of the de-identification, its key.
+        config: which rows, required attributes, options and rules of the de-identification, its key.
 
     Raises:
         ConfigError: a column, a rule or the key is wrong, or ``output`` lies in the dataset.
@@ -102,7 +102,7 @@ def export_dataset(
     _check_place(dataset, output)
     summary = ExportSummary()
     job = _plan(dataset, names, settings, summary, with_patient_identity=with_patient_identity)
-    summary.missing = find_missing(dataset, required)
+    summary.missing = find_missing(dataset, required, settings.where)
     summary.refused = bool(summary.missing) and settings.incomplete == "refuse"
     if not summary.refused:
         left_out = required if settings.incomplete == "drop" and summary.missing else []
@@ -150,6 +150,7 @@ class _Job:
     empty: frozenset[str] = frozenset()
     order: Order | None = None  # that of the dataset
     unfit: Counter[str] = field(default_factory=Counter)
+    where: str | None = None
 
     def batches(self, dataset: Dataset, required: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows of ``schema``; those that lack a required column are left out."""
@@ -163,7 +164,7 @@ class _Job:
         return sort_batches(((self.apply(batch), order.keys(batch)) for batch in rows), ranges)
 
     def _read(self, dataset: Dataset, names: Sequence[str], required: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        found = iter_rows(dataset, list(dict.fromkeys([*names, *required])), _BATCH_ROWS)
+        found = iter_rows(dataset, list(dict.fromkeys([*names, *required])), _BATCH_ROWS, self.where)
         return (rows for rows in drop_incomplete(found, required) if rows.num_rows)
 
 
@@ -173,7 +174,7 @@ def _plan(
     if with_patient_identity:
         whole = dataset.schema  # read from a part each time it is asked for
         schema = pa.schema([whole.field(name) for name in names], whole.metadata)
-        job = _Job(schema=schema, needed=names, apply=lambda rows: rows.select(names))
+        job = _Job(schema=schema, needed=names, apply=lambda rows: rows.select(names), where=settings.where)
     else:
         job = _plan_filter(dataset, names, settings, summary)
     summary.columns = job.schema.names
@@ -202,6 +203,7 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
         constants={} if chosen.loosened else _notes(chosen),
         empty=empty,
         unfit=chosen.unfit,
+        where=settings.where,
         order=Order(_order_columns(schema, chosen.schema, rules), pseudonyms),
     )
 

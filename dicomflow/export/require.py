@@ -33,11 +33,11 @@ class Missing:
     uris: list[str] = field(default_factory=list)
 
 
-def find_missing(dataset: Dataset, required: Sequence[str]) -> list[Missing]:
-    """For each attribute that some row lacks; reads these columns alone."""
+def find_missing(dataset: Dataset, required: Sequence[str], where: str | None = None) -> list[Missing]:
+    """For each attribute that some row lacks, of those for which the condition holds; reads these columns alone."""
     found = [Missing(name) for name in required]
     if found:
-        for batch in iter_rows(dataset, list(dict.fromkeys([*required, "source_uri"])), _BATCH_ROWS):
+        for batch in iter_rows(dataset, list(dict.fromkeys([*required, "source_uri"])), _BATCH_ROWS, where):
             for missing in found:
                 _add(missing, batch)
     return [missing for missing in found if missing.rows]

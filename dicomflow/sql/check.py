@@ -82,11 +82,40 @@ def check_reads_only(parsed: Parsed) -> frozenset[str] | None:
     return None
 
 
-def _check_tree(text: str, tables: frozenset[str]) -> frozenset[str] | None:
+def check_condition(tree: str) -> None:
+    """Refuse what is not one expression: it is to stand in brackets behind WHERE, and must not end them.
+
+    Args:
+        tree: ``json_serialize_sql`` of ``select (CONDITION)``.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    found = _load_tree(tree)
+    (statement, *others) = found.get("statements") or [{}]
+    node = statement.get("node") or {}
+    alone = (
+        not others
+        and node.get("type") == "SELECT_NODE"
+        and len(node.get("select_list", ())) == 1
+        and (node.get("from_table") or {}).get("type") == "EMPTY"
+        and not any(node.get(part) for part in ("where_clause", "having", "qualify", "modifiers", "group_expressions"))
+    )
+    if found.get("error") is not False or not alone or node["select_list"][0].get("type") == "STAR":
+        raise DatasetError(
+            "where: give one condition of SQL, such as Modality = 'CT' and StudyDate >= date '2024-01-01'"
+        )
+
+
+def _load_tree(text: str) -> Any:
     try:
-        tree = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise DatasetError("the query is too deeply nested to be looked through") from None
+
+
+def _check_tree(text: str, tables: frozenset[str]) -> frozenset[str] | None:
+    tree = _load_tree(text)
     if tree.get("error") is not False or len(tree["statements"]) != 1:
         raise DatasetError(_ONLY_READ)
     nodes = list(_walk(tree))

@@ -31,7 +31,7 @@ import duckdb
 import pyarrow as pa
 
 from dicomflow.errors import DatasetError, describe
-from dicomflow.sql.check import Parsed, check_length, check_reads_only
+from dicomflow.sql.check import Parsed, check_condition, check_length, check_reads_only
 from dicomflow.sql.faults import explain
 from dicomflow.sql.interrupt import Interruptible
 
@@ -135,6 +135,17 @@ class Sandbox:
         )
         self._make_views(check_reads_only(parsed))
         return self._answer(_cut_end(query), from_data=kinds == ["MULTI"], seconds=self._limits.seconds)
+
+    def ask_where(self, table: str, columns: Sequence[str], condition: str) -> Answer:
+        """Columns of those rows of a table for which a stranger's condition holds, in the order of the table.
+
+        Raises:
+            DatasetError: it is not one condition, does not read only, or DuckDB refuses it.
+        """
+        check_length(condition)
+        check_condition(self._one("select json_serialize_sql($1)", [f"select (\n{condition}\n)"]))
+        names = ", ".join(map(quote_name, columns))
+        return self.ask(f"select {names} from {quote_name(table)} where (\n{condition}\n)")
 
     def run(self, script: str) -> None:
         """Run statements of our own, such as those that make a temporary table.

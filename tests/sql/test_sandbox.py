@@ -444,3 +444,63 @@ def test_one_giant_value(tmp_path: Path, query: str) -> None:
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and all("memory" in line or line.startswith("MemoryError") for line in lines), lines
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("Modality = 'CT'", 2),
+        ("Modality = 'CT' -- and so on", 2),
+        ("PatientID is null or Rows > 500", 3),
+        ("SOPInstanceUID in (select SOPInstanceUID from files where Modality = 'MR')", 3),
+        ("exists (from files f where f.Rows > instances.Rows)", 3),
+        ("Rows between 1 and 100", 1),
+        ("null", 0),
+        ("(true)", 6),
+    ],
+)
+def test_rows_for_which_a_condition_holds(sandbox: Sandbox, condition: str, rows: int) -> None:
+    """Columns as they were asked for, rows in the order of the table."""
+    found = sandbox.ask_where("instances", ["Rows", "SOPInstanceUID"], condition).to_table()
+    assert found.num_rows == rows and found.column_names == ["Rows", "SOPInstanceUID"]
+    uids = found["SOPInstanceUID"].to_pylist()
+    assert uids == sorted(uids)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "*",
+        "true, false",
+        "true) or (false); select 1",
+        "true; select 1",
+        "true) union all select Rows, PatientID from files where (true",
+        "true) from files where (true",
+        "true) limit (1",
+        "true) order by (1",
+        "true) group by (1",
+        "true) having (true",
+        "true) qualify (true",
+        "true) as x, (true",
+        "1) from files, (select 1",
+        "true /*",
+        "'x",
+        "exists (from read_text('/etc/passwd'))",
+        "exists (from '/etc/passwd')",
+        "getenv('HOME') is null",
+        "(select count(*) from duckdb_settings()) > 0",
+        "nonsense = 1",
+        "count(*) > 1",
+        "row_number() over () < 3",
+        "'Doe' = $1",
+        "\0",
+        "(" * 50_000 + "true" + ")" * 50_000,
+    ],
+)
+def test_what_is_no_condition(sandbox: Sandbox, condition: str) -> None:
+    """One line; nothing comes out that was not asked for, and the sandbox goes on."""
+    with pytest.raises(DatasetError) as caught:
+        sandbox.ask_where("instances", ["SOPInstanceUID"], condition).to_table()
+    assert "\n" not in str(caught.value)
+    assert sandbox.ask_where("instances", ["Rows"], "true").to_table().num_rows == 6
