@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 FILES ?= 10000
 MANY ?= 100000
 RUNS ?= 2000000
+PART_RUNS ?= 50000
 JOBS ?= 2
 KILLS ?= 200
 SEQUENCES ?= 200
@@ -57,8 +58,9 @@ bench: $(VENV)/.bench ## the benchmark: ratios in one run (FILES=10000 MANY=1000
 instructions: $(VENV)/.installed ## scanner and interner in machine instructions, the same each time (needs: apt-get install valgrind)
 	$(BIN)/python tests/benchmarks/instructions.py
 
-fuzz: $(VENV)/.fuzz ## break the header reader: coverage-guided, with AddressSanitizer (RUNS=2000000 JOBS=2; needs: apt-get install clang)
+fuzz: $(VENV)/.fuzz ## break the readers of headers and of parts: coverage-guided, with AddressSanitizer (RUNS=2000000 PART_RUNS=50000 JOBS=2; needs: apt-get install clang)
 	$(BIN)/python -m tests.fuzz.run --runs $(RUNS) --jobs $(JOBS)
+	$(BIN)/python -m tests.fuzz.run --target part --runs $(PART_RUNS) --jobs $(JOBS)
 
 soak: $(VENV)/.test ## kill a real run at random moments, run again, compare (KILLS=200 over 20,000 files; about half an hour)
 	$(BIN)/python -m tests.durable.soak --kills $(KILLS)

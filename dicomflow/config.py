@@ -246,6 +246,7 @@ class ExportConfig(Section):
     """What an export holds, and what is done so that it identifies nobody.
 
     Attributes:
+        where: only rows for which this condition of SQL holds, such as ``Modality = 'CT'``; all if None.
         require: attributes that each row must have; a row without one of them is incomplete.
         incomplete: whether incomplete rows are exported all the same, left out, or reason to export nothing.
         retain: options of PS3.15 E.3: ``uids``, ``device``, ``institution``, ``patient``, ``full_dates``, ``modified_dates``.
@@ -256,6 +257,7 @@ class ExportConfig(Section):
         formulas: whether CSV may hold text that a spreadsheet takes for a formula.
     """
 
+    where: Annotated[str, Field(min_length=1, max_length=65_536)] | None = None
     require: Annotated[tuple[str, ...], Field(max_length=256, strict=False), AfterValidator(_check_distinct)] = ()
     incomplete: Literal["keep", "drop", "refuse"] = "refuse"
     retain: Annotated[tuple[str, ...], Field(max_length=16, strict=False), AfterValidator(_check_distinct)] = ()

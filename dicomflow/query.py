@@ -1,7 +1,8 @@
 """Open a dataset and ask it: Arrow, pandas, SQL.
 
 In: DEST.  Out: a ``Dataset``.  Reads only what is published; knows nothing of how it came to be.
-SQL runs in a ``Sandbox`` that sees the dataset's parts and nothing else.
+SQL runs in a ``Sandbox`` that sees the dataset's parts and nothing else.  What SQL does not need is loaded by those who do: to
+import Arrow's datasets and functions takes as long as a small query.
 """
 
 from __future__ import annotations
@@ -15,13 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
-from dicomflow.dataset.changes import below
 from dicomflow.dataset.layout import TABLES, Layout
-from dicomflow.dataset.lookup import RowFinder
 from dicomflow.dataset.parts import explained, read_schema
 from dicomflow.dataset.published import find_published
 from dicomflow.dataset.snapshot import Snapshot
@@ -31,10 +27,13 @@ from dicomflow.uri import path_from_source
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.compute as pc
+    import pyarrow.dataset as pads
 
     from dicomflow.compute import DaskFrame
+    from dicomflow.dataset.lookup import RowFinder
 
-Filters: TypeAlias = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression
+Filters: TypeAlias = "Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]] | pc.Expression"
 
 _NOT_OK = tuple(status for status in Status if status is not Status.OK)
 
@@ -164,6 +163,8 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
+        import pyarrow.compute as pc
+
         with explained(self.root):
             found = self.files.to_table(filter=pc.field("SOPInstanceUID") == uid)
         order = {str(status): place for place, status in enumerate(Status)}
@@ -189,6 +190,10 @@ class Dataset:
         Raises:
             DatasetError: a part cannot be read.
         """
+        import pyarrow.compute as pc
+
+        from dicomflow.dataset.changes import below
+
         wanted = pc.is_in(pc.field("status"), pa.array(map(str, statuses or _NOT_OK), pa.string()))
         if codes:
             wanted &= pc.is_in(pc.field("code"), pa.array(map(str, codes), pa.string()))
@@ -270,6 +275,8 @@ class Dataset:
 
     @cached_property
     def _rows_by_key(self) -> RowFinder:
+        from dicomflow.dataset.lookup import RowFinder
+
         parts = self._parts["instances"]
         return RowFinder(parts, read_schema(parts[0]))
 
@@ -277,6 +284,8 @@ class Dataset:
         parts = self._parts[name]
         if not parts:
             raise DatasetError(f"{self.root}: has no {name} yet; the next `dicomflow extract` makes them")
+        import pyarrow.dataset as pads
+
         return pads.dataset([str(part) for part in parts], format="parquet", schema=read_schema(parts[0]))
 
 
@@ -297,4 +306,7 @@ def _to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _to_expression(filters: Filters) -> pc.Expression:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     return filters if isinstance(filters, pc.Expression) else pq.filters_to_expression(filters)

@@ -7,6 +7,7 @@ when the command runs.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 
@@ -47,8 +48,9 @@ def command(
     Instances are matched by SOP Instance UID.  Where a file lies is not compared.  Where the datasets have different
     columns, those that both have are compared, and the others named.
 
-    A dataset keeps its newest version only.  Parts of it are never changed, only replaced, so that a copy made of hard links
-    (cp -al headers headers-monday) keeps a version at nearly no cost.
+    A dataset keeps its newest version only: two versions, or two runs, of one dataset can be compared if a copy of the older one
+    was made before.  Parts are never changed, only replaced, so that a copy made of hard links (cp -al headers headers-monday)
+    costs nearly nothing.
 
     \b
     Example:
@@ -66,7 +68,12 @@ def command(
             _print_json(diff.summary.to_dict(), rows)
         else:
             _print_text(diff, rows)
-        if diff.summary.is_same:
+        if os.path.realpath(before) == os.path.realpath(after):
+            print_message(
+                f"both are the same version, {diff.summary.after_version}, of one dataset, which keeps no other; to compare "
+                "it later, make a copy before the next run: cp -al DEST DEST-before"
+            )
+        elif diff.summary.is_same:
             print_message(f"{NO_ROWS} differ")
         return 0 if diff.summary.is_same else DIFFERENT
 

@@ -45,6 +45,7 @@ class Options(TypedDict):
     output: str | None
     form: str | None
     columns: str | None
+    where: str | None
     require: str | None
     incomplete: str | None
     retain: tuple[str, ...]
@@ -61,6 +62,9 @@ class Options(TypedDict):
 @click.option("--output", "-o", metavar="FILE", help="The file to write; - for stdout.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="How to write it.  [default: by the name of FILE]")
 @click.option("--columns", metavar="NAME,...", help="Only these columns, in this order.")
+@click.option(
+    "--where", metavar="CONDITION", help="Only rows for which this holds, in SQL, such as \"Modality = 'CT'\"."
+)
 @click.option("--require", metavar="NAME,...", help="Columns that each row must have a value in.")
 @click.option(
     "--incomplete",
@@ -98,13 +102,15 @@ def command(dest: str, **options: Unpack[Options]) -> int:
 
     What is taken out follows the Basic Application Level Confidentiality Profile of PS3.15 Annex E; columns that it does not
     know are dropped.  UIDs and patient IDs become pseudonyms: the same in each export with the same key, which is read from
-    --key-file or from DICOMFLOW_EXPORT_KEY.  json is one array, ndjson one object a line (PS3.18 Annex F).
+    --key-file or from DICOMFLOW_EXPORT_KEY.  Rows come in an order of their own, which tells nothing.  json is one array,
+    ndjson one object a line (PS3.18 Annex F).
 
     \b
     Example:
       dicomflow export headers -o headers.csv
       dicomflow export headers --explain
       dicomflow export headers -o ct.ndjson --retain modified_dates --retain patient --key-file key
+      dicomflow export headers -o chest.parquet --where "Modality = 'CT' and BodyPartExamined = 'CHEST'"
       dicomflow export headers -o - --format csv --columns SOPInstanceUID,Modality --require Modality
 
     Exit codes: 0 done; 1 failed, or nothing was written because rows are incomplete; 3 done, but incomplete rows were left out.
@@ -142,6 +148,7 @@ def _explain(dest: str, config: ExportConfig, options: Options) -> int:
 def _overrides(options: Options) -> dict[str, object]:
     """Settings by their names in a configuration; None where an option was not given."""
     return {
+        "export.where": options["where"],
         "export.require": _split(options["require"]),
         "export.incomplete": options["incomplete"],
         "export.retain": options["retain"] or None,
@@ -207,6 +214,11 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet:
             f"{summary.rows:,} rows written to stdout" if output == STDOUT else describe_written(summary.rows, output)
         )
         print_message(f"{written}: {_describe(summary)}")
+    if summary.unfit:
+        print_message(
+            f"{sum(summary.unfit.values()):,} values were left out that have not the form of a code (CS) and may be free text, "
+            f"in {', '.join(summary.unfit)}"
+        )
     if summary.new_key and not quiet:
         print_message(
             "pseudonyms were made with a new key, which is not kept; --key-file makes them the same each time"

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import click
-import pyarrow as pa
-from pydantic import Field, TypeAdapter, ValidationError
 from rich.text import Text
 
 import dicomflow
 from dicomflow.cli.output import check_outside, guess_format, say_no_rows, say_written, stdout_console
 from dicomflow.cli.session import print_message
-from dicomflow.cli.startup import spare_pandas
+from dicomflow.cli.startup import limit_memory, spare_pandas
 from dicomflow.dataset.storage import write_atomically
+from dicomflow.errors import DatasetError
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
-from dicomflow.section import Size
 from dicomflow.sql.named import find_query, list_queries
-from dicomflow.sql.output import FORMATS, take, write_parquet
-from dicomflow.sql.sandbox import BATCH_ROWS, MIN_MEMORY, Answer, Limits
+from dicomflow.sql.output import FORMATS, iter_rows, write_parquet
+from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, NO_MEMORY, Answer, Limits
 
 _FORMATS = ("table", *FORMATS, "parquet")
 _ENDINGS = {
@@ -39,6 +36,8 @@ _ENDINGS = {
     ".txt": "table",
 }
 _TABLE_ROWS = 50
+_ONE_VALUE = 4 * GIB
+"""Bytes beside those of ``--memory``: as large as DuckDB lets one value be, which it does not count while it makes it."""
 _MOST_ROWS = 1 << 62  # Arrow counts in 64 bits
 
 
@@ -50,13 +49,21 @@ class Options(TypedDict):
     memory: int
     threads: int | None
     quiet: bool
+    timeout: float | None
 
 
-def _parse_size(text: str) -> int:
+def _parse_size(text: str | int) -> int:
+    if isinstance(text, int):  # the default
+        return text
+    from dicomflow.section import parse_size  # here, because pydantic costs as much as a small query
+
     try:
-        return TypeAdapter(Annotated[Size, Field(ge=MIN_MEMORY)]).validate_python(text)
-    except ValidationError:
-        raise click.BadParameter(f"{str(text)[:64]!r} is no size from 128 MiB on; write it as 4GB or 2GiB.") from None
+        size = parse_size(text)
+    except ValueError:
+        size = 0
+    if not isinstance(size, int) or size < MIN_MEMORY:
+        raise click.BadParameter(f"{text[:64]!r} is no size from 128 MiB on; write it as 4GB or 2GiB.")
+    return size
 
 
 @click.command("query")
@@ -80,10 +87,16 @@ def _parse_size(text: str) -> int:
 @click.option(
     "--memory",
     type=_parse_size,
-    default="1GiB",
-    show_default=True,
+    default=GIB,
+    show_default="1GiB",
     metavar="SIZE",
     help="Memory for DuckDB, such as 4GB.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Stop the query after so long, from its begin to its last row.  [default: never]",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
 @click.option("--quiet", is_flag=True, help="Do not say on stderr how many rows there were; only errors.")
@@ -113,9 +126,12 @@ def command(
     _check_output(dest, output, form)
     sql = _read_query(query)
     spare_pandas()
-    limits = Limits(memory=options["memory"], threads=options["threads"])
-    with dicomflow.open_dataset(dest).ask(sql, limits) as answer:
-        _give(answer, output, form, options)
+    limits = Limits(memory=options["memory"], threads=options["threads"], seconds=options["timeout"])
+    try:
+        with limit_memory(options["memory"] + _ONE_VALUE), dicomflow.open_dataset(dest).ask(sql, limits) as answer:
+            _give(answer, output, form, options)
+    except MemoryError:
+        raise DatasetError(NO_MEMORY) from None
     return 0
 
 
@@ -176,14 +192,12 @@ def _write_file(answer: Answer, output: Path, form: str, limit: int | None) -> N
 
 def _make_lines(answer: Answer, limit: int | None) -> Iterable[Text]:
     """For a file: nothing is cut; the width of a column is known when all rows are."""
-    rows = [row for batch in take(answer.batches(), limit) for row in _to_rows(batch)]
-    return render_result([name for name, _ in answer.columns], rows, width=None).lines
+    return render_result([name for name, _ in answer.columns], list(iter_rows(answer, limit)), width=None).lines
 
 
 def _print_table(answer: Answer, limit: int) -> None:
     console = stdout_console()
-    batches = take(answer.batches(rows=min(limit + 1, BATCH_ROWS)), limit + 1)
-    rows = list(islice((row for batch in batches for row in _to_rows(batch)), limit + 1))
+    rows = list(iter_rows(answer, limit + 1, min(limit + 1, BATCH_ROWS)))
     width = console.width if console.is_terminal else None
     table = render_result([name for name, _ in answer.columns], rows[:limit], width=width)
     for line in table.lines:
@@ -194,11 +208,6 @@ def _print_table(answer: Answer, limit: int) -> None:
         print_message(
             f"{table.left_out:,} more columns do not fit; name those that you want, or write them with -o FILE.csv"
         )
-
-
-def _to_rows(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
-    """Rows without names: two columns may have the same."""
-    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _print_text(chunks: Iterable[bytes], form: str) -> None:

@@ -59,6 +59,33 @@ def spare_collector() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def limit_memory(more: int) -> Iterator[None]:
+    """Have the system refuse this process more than so many bytes: an error that can be told.
+
+    There would be nobody to tell one, once the system has to choose whom to kill.  Only for a process of our own; does nothing
+    where the system does not count (``RLIMIT_DATA`` counts what is mapped privately and can be written, since Linux 4.7), and
+    raises no limit that is there.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    resource = importlib.import_module("resource")  # there is none elsewhere
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [limit for limit in (soft, hard, _count_data() + more) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _count_data() -> int:
+    """Bytes that are mapped now, as the system counts them."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next((int(line.split()[1]) << 10 for line in file if line.startswith("VmData:")), 0)
+
+
 def leave(code: int) -> NoReturn:
     """End the process at once: what the interpreter would take apart piece by piece (0.2 s), the system takes in one."""
     logging.shutdown()

@@ -14,7 +14,7 @@ from dicomflow.dataset.lock import Owner, find_owner
 from dicomflow.dataset.snapshot import Snapshot, read_json
 from dicomflow.dataset.verification import Findings
 from dicomflow.errors import DatasetError
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 
 _RESTORE = "restore it from a backup, or extract into a new folder"
 _NEXT_RUN = "the next run removes it"

@@ -24,7 +24,7 @@ from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.snapshot import Snapshot, check_format, read_json
 from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_json
 from dicomflow.errors import CommitFailed, CommitStateUnknown, DatasetError, describe
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 
 
 def prepare_destination(layout: Layout) -> None:

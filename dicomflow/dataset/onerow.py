@@ -274,6 +274,9 @@ def _assemble(column: _Column, entries: Iterator[_Entries]) -> Cell:
     if not leaf.in_list:
         return first.values[0] if first.values else None
     others = [next(entries) for _ in column.leaves[1:]]
+    for leaf, each in zip(column.leaves, (first, *others), strict=True):
+        _check_list(leaf, column.item, each, first)
+    leaf = column.leaves[0]
     if first.levels[0] < leaf.in_list:
         return [] if first.levels[0] == leaf.in_list - 1 else None
     items = _fill(leaf, first)
@@ -288,6 +291,18 @@ def _assemble(column: _Column, entries: Iterator[_Entries]) -> Cell:
     ]
 
 
+def _check_list(leaf: _Leaf, item: int, entries: _Entries, first: _Entries) -> None:
+    """A list that is null or empty is one entry; structs are null in all of their fields or in none."""
+    levels = entries.levels
+    if len(levels) > 1 and min(levels) < leaf.in_list:
+        raise ValueError("an entry of a list that is not there")
+    if entries is first:
+        return
+    there = [level >= item if level >= leaf.in_list else level for level in levels]
+    if there != [level >= item if level >= leaf.in_list else level for level in first.levels]:
+        raise ValueError("fields that do not agree")
+
+
 def _fill(leaf: _Leaf, entries: _Entries) -> list[Cell]:
     """The items of a list, with None where there is no value."""
     each = iter(entries.values)
@@ -299,7 +314,7 @@ def _nest(leaf: _Leaf, inner: int, entries: _Entries, items: list[Cell]) -> list
     lists: list[list[Cell] | None] = []
     for repeat, level, item in zip(entries.repeats, entries.levels, items, strict=True):
         last = lists[-1] if repeat == 2 else None
-        if last is not None:
+        if last and level >= leaf.in_inner:
             last.append(item)
         elif repeat == 2:
             raise ValueError("an entry goes on with a list that is not there")

@@ -12,7 +12,7 @@ from pathlib import Path
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.errors import DatasetError
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 
 _TRIES, _PAUSE = 5, 0.05  # seconds
 

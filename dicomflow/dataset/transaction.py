@@ -32,7 +32,8 @@ from dicomflow.dataset.staging import Schemas, Staging
 from dicomflow.dataset.storage import write_json
 from dicomflow.errors import CommitFailed, DatasetError
 from dicomflow.log import get_logger
-from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, schema_fingerprint
+from dicomflow.schema.arrow import files_schema, schema_fingerprint
+from dicomflow.schema.version import FORMAT_VERSION
 
 _log = get_logger("dataset")
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicomflow.config import DatasetConfig
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.model import DataFile
+
+if TYPE_CHECKING:
+    from dicomflow.config import DatasetConfig  # its models take long to make, and readers ask what is written, too
 
 DISTINCT_COLUMNS = frozenset({"SOPInstanceUID", "source_uri", "uri", "header_digest", "slice_positions"})
 """Different in every row: a dictionary would only cost, that of ``slice_positions`` half of ``series``."""

@@ -2,7 +2,7 @@
 
 In: the text of the items, rules.  Out: the text of items in which every element was judged by its tag, at every depth.
 What is not understood is left out: private and unknown elements, binary values, a VR that is not the dictionary's, a number
-that is text.
+that is text, a code that has not the form of one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dicomflow.deidentify.rules import Rules
 from dicomflow.deidentify.secret import Pseudonyms
 from dicomflow.deidentify.values import DUMMY_TEXT
 from dicomflow.dictionary import entry_for_tag
+from dicomflow.header.dicom_json import NOT_FINITE, load_items
 from dicomflow.header.values import type_item
 
 Json = dict[str, Any]
@@ -26,10 +27,15 @@ Json = dict[str, Any]
 REGISTERED_UID = re.compile(r"1\.2\.840\.10008(?:\.[0-9]{1,5}){1,10}")
 """UIDs that the standard has registered (PS3.6 annex A)."""
 
+CODE = re.compile(r"[A-Z0-9 _]{1,16}")
+"""What a CS looks like (PS3.5 6.2); anything else in one is free text."""
+
 _TAG = re.compile(r"[0-9A-F]{8}")
 _PLAIN = {"DA": re.compile(r"[0-9.]{8,10}"), "TM": re.compile(r"[0-9.:]{2,16}"), "DT": re.compile(r"[0-9.+-]{4,26}"),
           "AT": re.compile(r"[0-9A-F]{8}")}  # fmt: skip
 """What a text of these VRs may look like; anything else in them is not theirs."""
+
+_FLOATS = frozenset({"FD", "FL"})
 
 _DUMMY_BY_VR = {
     "DA": "19000101",
@@ -40,12 +46,17 @@ _DUMMY_BY_VR = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ItemCleaner:
-    """Cleans the items of sequences."""
+    """Cleans the items of sequences.
+
+    Attributes:
+        unfit: how many codes were left out so far because they have not the form of one.
+    """
 
     rules: Rules
     pseudonyms: Pseudonyms
+    unfit: int = 0
 
     def clean(self, text: str, days: int | None) -> str | None:
         """The items without what must not stay; None where nothing of them does, or they cannot be read.
@@ -55,7 +66,7 @@ class ItemCleaner:
             days: to add to dates that are moved; None: they are left out.
         """
         try:
-            items = json.loads(text)
+            items = load_items(text)
             cleaned = [self._clean_item(item, days) for item in items] if isinstance(items, list) else []
             if not any(cleaned):
                 return None
@@ -92,7 +103,7 @@ class ItemCleaner:
 
     def _clean_value(self, tag: int, vr: str, action: Action, value: Any, days: int | None) -> Any:
         if action is Action.KEEP:
-            return _check_plain(vr, value)
+            return self._check_code(tag, value) if vr == "CS" else _check_plain(vr, value)
         if action is Action.DUMMY:
             return 0 if vr in NUMBERS else _DUMMY_BY_VR.get(vr, DUMMY_TEXT)
         if action is Action.SHIFT:
@@ -107,6 +118,23 @@ class ItemCleaner:
             return self.pseudonyms.replace_identifier(tag, value)
         return value if action is Action.REGISTERED and is_registered(value) else self.pseudonyms.replace_uid(value)
 
+    def _check_code(self, tag: int, value: Any) -> str | None:
+        if not isinstance(value, str):
+            return None
+        if is_code(value) or self.rules.keeps_unseen(tag):
+            return value
+        self.unfit += 1
+        return None
+
+
+def is_code(text: str) -> bool:
+    """Whether this has the form of a CS: upper case, digits, space and underscore, at most 16 of them.
+
+    >>> is_code("HEAD_FIRST"), is_code("Doe, John")
+    (True, False)
+    """
+    return CODE.fullmatch(text) is not None
+
 
 def is_registered(uid: str) -> bool:
     """Whether the standard has registered this UID: it names a class or a syntax, nobody's images.
@@ -119,6 +147,8 @@ def is_registered(uid: str) -> bool:
 
 def _check_plain(vr: str, value: Any) -> Any:
     """A value that is kept must be what its VR says."""
+    if vr in _FLOATS and value in NOT_FINITE:
+        return value
     if vr in NUMBERS:
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
     if vr == "PN":

@@ -69,6 +69,10 @@ class Rules:
             return Action.KEEP
         return Action.HASH if tag in HASHED else _fit(tag, entry.action)
 
+    def keeps_unseen(self, tag: int, creator: str | None = None) -> bool:
+        """Whether a rule of one's own keeps an attribute, whatever its values look like."""
+        return self.own.get((tag, creator)) is Action.KEEP
+
     def for_column(self, column: pa.Field) -> Action:
         """What happens to a column of ``instances``.
 

@@ -1,10 +1,12 @@
 """Rows of a dataset without what identifies people.
 
-In: a schema, rules, a key; then rows.  Out: a schema of fewer columns, rows of it.  Works batch by batch and keeps nothing.
+In: a schema, rules, a key; then rows.  Out: a schema of fewer columns, rows of it.  Works batch by batch and keeps nothing but
+counts.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.deidentify.items import ItemCleaner, is_registered
+from dicomflow.deidentify.items import ItemCleaner, is_code, is_registered
 from dicomflow.deidentify.profile import METHOD_CODES, Action
 from dicomflow.deidentify.rules import Rules
 from dicomflow.deidentify.secret import Pseudonyms
@@ -45,6 +47,7 @@ class _Work(NamedTuple):
     vr: str
     tag: int
     note: str | None  # for the columns that say what was done
+    as_code: bool  # only what has the form of a CS is kept
 
 
 class Deidentifier:
@@ -55,16 +58,18 @@ class Deidentifier:
         needed: names of the columns that rows must have to go in.
         method: what was done, for DeidentificationMethod (0012,0063), LO.
         loosened: rules of one's own do less than the profile: no claim is made.
+        unfit: column -> how many codes (CS) were left out of it because they have not the form of one.
     """
 
     def __init__(self, schema: pa.Schema, rules: Rules, pseudonyms: Pseudonyms, shift_days: int = SHIFT_DAYS) -> None:
         self.rules = rules
         self.loosened = rules.is_loosened
         self.method = describe_method(rules)
+        self.unfit: Counter[str] = Counter()
         self._pseudonyms = pseudonyms
         self._shift_days = shift_days
         self._cleaner = ItemCleaner(rules, pseudonyms)
-        found = {kind: _find_column(schema, tag) for kind, tag in _SUBJECTS.items()}
+        found = {kind: find_column(schema, tag) for kind, tag in _SUBJECTS.items()}
         self._subjects = {kind: name for kind, name in found.items() if name}
         works = (self._plan(column) for column in schema)
         self._works = [work for work in works if work is not None]
@@ -106,8 +111,10 @@ class Deidentifier:
         if note is None and (action is Action.DROP or (action is Action.SHIFT and not self._subjects)):
             return None
         vr = metadata.get(b"dicom.vr", b"").decode()
-        tag = parse_path(metadata[b"dicom.paths"].decode().split("\n")[0])[-1].tag if vr else 0
-        return _Work(column.name, action, vr, tag, note)
+        steps = [parse_path(text)[-1] for text in metadata[b"dicom.paths"].decode().split("\n")] if vr else []
+        unseen = all(self.rules.keeps_unseen(step.tag, step.creator) for step in steps)
+        as_code = vr == "CS" and action is Action.KEEP and not unseen
+        return _Work(column.name, action, vr, steps[0].tag if steps else 0, note, as_code)
 
     def _note(self, tag: bytes, column: pa.Field) -> str | None:
         """The value of a column that says what was done (PS3.15 E.1.1); those of earlier hands are not kept."""
@@ -125,8 +132,20 @@ class Deidentifier:
         if work.action is Action.EMPTY:
             return pa.nulls(len(column), _plain_type(column.type))
         if work.vr == "SQ":
-            return _clean_items(column, self._cleaner, days)
+            return self._clean_items(work, column, days)
+        if work.as_code:
+            return self._keep_codes(work, column)
         return _WORKERS[work.action](self._pseudonyms, work, column, days)
+
+    def _keep_codes(self, work: _Work, column: pa.Array) -> pa.Array:
+        kept = _replace(column, lambda text: text if is_code(text) else None)
+        self.unfit[work.name] += _count_values(column) - _count_values(kept)
+        return kept
+
+    def _clean_items(self, work: _Work, column: pa.Array, days: Days | None) -> pa.Array:
+        cleaned, unfit = _clean_items(column, self._cleaner, days)
+        self.unfit[work.name] += unfit
+        return cleaned
 
     # ---- whose dates they are ----------------------------------------------------------------------------------------
 
@@ -245,24 +264,38 @@ def _replace(column: pa.Array, replace: Callable[[str], str | None]) -> pa.Array
     return replace_texts(column, replace)
 
 
-def _clean_items(column: pa.Array, cleaner: ItemCleaner, days: Days | None) -> pa.Array:
-    """The items of sequences; the same text under the same days is cleaned once in a batch."""
+def _count_values(column: pa.Array) -> int:
+    """Those that are there, in lists, too."""
+    if is_nested(column.type):
+        return _count_values(column.flatten())
+    plain = decode(column)
+    return int(len(plain) - plain.null_count)
+
+
+def _clean_items(column: pa.Array, cleaner: ItemCleaner, days: Days | None) -> tuple[pa.Array, int]:
+    """The items of sequences, and how many codes were left out; the same text under the same days is cleaned once in a batch."""
     if is_nested(column.type):
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         each = None if days is None else np.repeat(days, lengths)
-        return rebuild_list(column, _clean_items(column.flatten(), cleaner, each))
+        values, unfit = _clean_items(column.flatten(), cleaner, each)
+        return rebuild_list(column, values), unfit
     encoded = encode(column)
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     texts = encoded.dictionary.to_pylist()
     shifts: Iterable[float] = [np.nan] * len(codes) if days is None else days.tolist()
-    done: dict[tuple[int, int | None], str | None] = {}
-    cleaned: list[str | None] = []
+    done: dict[tuple[int, int | None], tuple[str | None, int]] = {}
+    cleaned: list[tuple[str | None, int]] = []
     for code, shift in zip(codes.tolist(), shifts, strict=True):
         key = (code, None if np.isnan(shift) else int(shift))
         if key not in done:
-            done[key] = None if code < 0 or texts[code] is None else cleaner.clean(texts[code], key[1])
+            done[key] = _clean_text(None if code < 0 else texts[code], cleaner, key[1])
         cleaned.append(done[key])
-    return pa.array(cleaned, pa.string())
+    return pa.array([text for text, _ in cleaned], pa.string()), sum(unfit for _, unfit in cleaned)
+
+
+def _clean_text(text: str | None, cleaner: ItemCleaner, days: int | None) -> tuple[str | None, int]:
+    before = cleaner.unfit
+    return None if text is None else cleaner.clean(text, days), cleaner.unfit - before
 
 
 def _constant(text: str, kind: pa.DataType, count: int) -> pa.Array:
@@ -285,8 +318,13 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _find_column(schema: pa.Schema, tag: bytes) -> str | None:
-    """The column of a top-level text attribute."""
+def find_column(schema: pa.Schema, tag: bytes) -> str | None:
+    """The column of a top-level text attribute.
+
+    Args:
+        schema: of ``instances``.
+        tag: as in its metadata, such as ``b"(0020,000D)"``.
+    """
     for field in schema:
         metadata = field.metadata or {}
         if metadata.get(b"dicom.tag") == tag and b"." not in metadata.get(b"dicom.paths", b".").split(b"\n")[0]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,18 +22,23 @@ from dicomflow.config import ExportConfig
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.deidentify import Deidentifier, Pseudonyms, make_rules
 from dicomflow.deidentify.profile import Action
+from dicomflow.deidentify.rules import Rules
 from dicomflow.deidentify.secret import load_key, make_key
-from dicomflow.deidentify.table import method_codes, temporal_note
+from dicomflow.deidentify.table import find_column, method_codes, temporal_note
 from dicomflow.errors import ConfigError, DatasetError
 from dicomflow.export import FORMATS
 from dicomflow.export.csv_file import write_csv
 from dicomflow.export.json_model import JsonModel, write_json, write_ndjson
+from dicomflow.export.order import Order, find_ranges, sort_batches
 from dicomflow.export.parquet import write_parquet
 from dicomflow.export.require import Missing, drop_incomplete, find_missing
 from dicomflow.export.rows import iter_rows
 from dicomflow.query import Dataset, open_dataset
 
 _BATCH_ROWS = 32_768
+_STUDY, _SERIES = b"(0020,000D)", b"(0020,000E)"
+_TELLING = frozenset({Action.KEEP, Action.REGISTERED, Action.UID, Action.HASH})
+"""What is done to a UID that still tells which rows belong together."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +55,7 @@ class ExportSummary:
         refused: nothing was written, because rows are incomplete.
         deidentified: what was done, as DeidentificationMethod has it; None where identities were asked for.
         new_key: pseudonyms were made with a key of this run alone.
+        unfit: column -> how many codes (CS) were left out of it because they have not the form of one: they could be free text.
     """
 
     rows: int = 0
@@ -59,6 +66,7 @@ class ExportSummary:
     refused: bool = False
     deidentified: str | None = None
     new_key: bool = False
+    unfit: dict[str, int] = field(default_factory=dict)
 
     def count(self, *actions: str) -> int:
         """To how many columns one of these was done."""
@@ -82,7 +90,7 @@ def export_dataset(
         form: ``ndjson`` (an object a line), ``json`` (one array), ``csv`` or ``parquet``.
         columns: names, in this order; all by default.
         with_patient_identity: leave everything as it is, the names of patients, too.
-        config: required attributes, options and rules of the de-identification, its key.
+        config: which rows, required attributes, options and rules of the de-identification, its key.
 
     Raises:
         ConfigError: a column, a rule or the key is wrong, or ``output`` lies in the dataset.
@@ -101,11 +109,12 @@ def export_dataset(
     _check_place(dataset, output)
     summary = ExportSummary()
     job = _plan(dataset, names, settings, summary, with_patient_identity=with_patient_identity)
-    summary.missing = find_missing(dataset, required, name_files=with_patient_identity)
+    summary.missing = find_missing(dataset, required, settings.where, name_files=with_patient_identity)
     summary.refused = bool(summary.missing) and settings.incomplete == "refuse"
     if not summary.refused:
         left_out = required if settings.incomplete == "drop" and summary.missing else []
         _write(output, lambda sink: _fill(sink, form, job, job.batches(dataset, left_out), settings), summary)
+        summary.unfit = dict(+job.unfit)
     return summary
 
 
@@ -171,15 +180,26 @@ class _Job:
     schema: pa.Schema
     needed: Sequence[str]
     apply: Callable[[pa.RecordBatch], pa.RecordBatch]
-    constants: Mapping[str, str]
-    empty: frozenset[str]
+    constants: Mapping[str, str] = field(default_factory=dict)
+    empty: frozenset[str] = frozenset()
+    order: Order | None = None  # that of the dataset
+    unfit: Counter[str] = field(default_factory=Counter)
+    where: str | None = None
 
     def batches(self, dataset: Dataset, required: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows of ``schema``; those that lack a required column are left out."""
-        names = list(dict.fromkeys([*self.needed, *required]))
-        for rows in drop_incomplete(iter_rows(dataset, names, _BATCH_ROWS), required):
-            if rows.num_rows:
-                yield self.apply(rows)
+        if self.order is None:
+            return map(self.apply, self._read(dataset, self.needed, required))
+        return self._sort(self.order, dataset, required)
+
+    def _sort(self, order: Order, dataset: Dataset, required: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        ranges = find_ranges(order, self._read(dataset, order.names, required))
+        rows = self._read(dataset, [*self.needed, *order.names], required)
+        return sort_batches(((self.apply(batch), order.keys(batch)) for batch in rows), ranges)
+
+    def _read(self, dataset: Dataset, names: Sequence[str], required: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        found = iter_rows(dataset, list(dict.fromkeys([*names, *required])), _BATCH_ROWS, self.where)
+        return (rows for rows in drop_incomplete(found, required) if rows.num_rows)
 
 
 def _plan(
@@ -188,7 +208,7 @@ def _plan(
     if with_patient_identity:
         whole = dataset.schema  # read from a part each time it is asked for
         schema = pa.schema([whole.field(name) for name in names], whole.metadata)
-        job = _Job(schema=schema, needed=names, apply=lambda rows: rows.select(names), constants={}, empty=frozenset())
+        job = _Job(schema=schema, needed=names, apply=lambda rows: rows.select(names), where=settings.where)
     else:
         job = _plan_filter(dataset, names, settings, summary)
     summary.columns = job.schema.names
@@ -205,7 +225,8 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
     key = load_key(settings.key_file)
     summary.new_key = key is None
     schema = dataset.schema
-    whole = Deidentifier(schema, rules, Pseudonyms(key or make_key()), settings.shift_days)
+    pseudonyms = Pseudonyms(key or make_key())
+    whole = Deidentifier(schema, rules, pseudonyms, settings.shift_days)
     chosen = whole.select(names)
     summary.actions = whole.explain(names)
     summary.deidentified = chosen.method
@@ -216,7 +237,17 @@ def _plan_filter(dataset: Dataset, names: list[str], settings: ExportConfig, sum
         apply=chosen.apply,
         constants={} if chosen.loosened else _notes(chosen),
         empty=empty,
+        unfit=chosen.unfit,
+        where=settings.where,
+        order=Order(_order_columns(schema, chosen.schema, rules), pseudonyms),
     )
+
+
+def _order_columns(schema: pa.Schema, written: pa.Schema, rules: Rules) -> list[str]:
+    """Study and series, where what is written tells them apart; in the end the key."""
+    found = [find_column(schema, tag) for tag in (_STUDY, _SERIES)]
+    telling = [name for name in found if name in written.names and rules.for_column(schema.field(name)) in _TELLING]
+    return [*telling, schema.names[0]]
 
 
 def _notes(done: Deidentifier) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -15,11 +16,14 @@ import pyarrow.compute as pc
 
 from dicomflow.deidentify.values import decode, encode, is_nested, rebuild_list
 from dicomflow.export.json_tree import Leaf, Node, Sequence
-from dicomflow.header.dicom_json import write_value
+from dicomflow.header.dicom_json import load_items, write_value
 from dicomflow.schema.column import ALL_ITEMS
 
 _NO_ESCAPES = r"^[ !#-\[\]-~]*$"
 """ASCII that JSON writes as it is."""
+
+_BARE = re.compile(r"[\[,:]\s*(?:NaN|-?Infinity)")
+"""A number that JSON has not, or text that looks like one."""
 
 
 def fragment_texts(head: str, vr: str, column: pa.Array) -> pa.Array:
@@ -126,14 +130,21 @@ def _date_texts(value: dt.date | dt.time) -> tuple[str, ...]:
 def _check_items(column: pa.Array) -> pa.Array:
     """Items that a dataset holds as JSON; what is no array of objects is left out."""
     encoded = encode(column)
-    return pa.array([_read_items(text) and text for text in encoded.dictionary.to_pylist()], pa.string()).take(
-        encoded.indices
-    )
+    return pa.array([_check_text(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
+
+
+def _check_text(text: str | None) -> str | None:
+    items = _read_items(text)
+    if items is None or text is None:
+        return None
+    if not _BARE.search(text):
+        return text
+    return json.dumps(items, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _read_items(text: str | None) -> list[Any] | None:
     try:
-        items = None if text is None else json.loads(text)
+        items = None if text is None else load_items(text)
     except (ValueError, RecursionError):
         return None
     return items if isinstance(items, list) and all(isinstance(item, dict) for item in items) and items else None

@@ -36,19 +36,22 @@ class Missing:
     uris: list[str] = field(default_factory=list)
 
 
-def find_missing(dataset: Dataset, required: Sequence[str], *, name_files: bool) -> list[Missing]:
+def find_missing(
+    dataset: Dataset, required: Sequence[str], where: str | None = None, *, name_files: bool
+) -> list[Missing]:
     """For each attribute that some row lacks; reads these columns alone.
 
     Args:
         dataset: as opened.
         required: names of columns.
+        where: a condition: only rows for which it holds.
         name_files: whether files may be named.
     """
     found = [Missing(name) for name in required]
     before = 0
     if found:
         names = [*required, *(["source_uri"] if name_files else [])]
-        for batch in iter_rows(dataset, list(dict.fromkeys(names)), _BATCH_ROWS):
+        for batch in iter_rows(dataset, list(dict.fromkeys(names)), _BATCH_ROWS, where):
             for missing in found:
                 _add(missing, batch, before, name_files=name_files)
             before += batch.num_rows

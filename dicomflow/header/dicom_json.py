@@ -26,6 +26,10 @@ from dicomflow.model import RawValue
 INLINE_LIMIT = 1024
 """Bytes of a binary value that are written into the JSON; of a longer one only the length is."""
 
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+NOT_FINITE = tuple(_NOT_FINITE.values())
+"""Numbers that JSON lacks, as strings."""
+
 JsonObject = dict[str, Any]
 
 
@@ -74,6 +78,22 @@ def decode_sequence(
     if not items:
         return Decoded(None)
     return Decoded(_dump_items(items, inline_limit), tuple(islice(_text_issues(items), MAX_ISSUES)))
+
+
+def load_items(text: str) -> Any:
+    """What a text of DICOM JSON says; a number that JSON has not (a bare NaN, 1e999) is a string, as ``to_dicom_json`` has it.
+
+    Raises:
+        ValueError: it is no JSON.
+
+    >>> load_items('[NaN, 1.5, -Infinity, 1e999]')
+    ['NaN', 1.5, '-Infinity', 'Infinity']
+    """
+    return json.loads(text, parse_constant=str, parse_float=_parse_float)
+
+
+def _parse_float(text: str) -> object:
+    return _write_float(float(text))
 
 
 def write_value(vr: str, value: Value) -> object:
@@ -129,9 +149,6 @@ def _write_plain(value: Value) -> object:
 
 def _write_float(value: Value) -> object:
     return value if isinstance(value, float) and math.isfinite(value) else _NOT_FINITE[str(value)]
-
-
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def _write_number(vr: str, value: Value) -> object:

@@ -19,7 +19,7 @@ from dicomflow.dataset.snapshot import Snapshot, read_published
 from dicomflow.dataset.transaction import Transaction
 from dicomflow.log import bind_run
 from dicomflow.pipeline.run import make_run_id
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.summary import Totals
 from dicomflow.watch import Progress, as_watcher
 

@@ -18,7 +18,7 @@ from dicomflow.dataset.snapshot import read_published
 from dicomflow.errors import ConfigError, DatasetError
 from dicomflow.expose import open_metrics
 from dicomflow.pipeline.run import Run
-from dicomflow.schema.arrow import FORMAT_VERSION
+from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.summary import RunSummary
 from dicomflow.watch import Progress, Watchers, as_watcher
 

@@ -31,8 +31,9 @@ from dicomflow.log import bind_run, get_logger
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.pipeline.reading import About, Books, Reading
 from dicomflow.pipeline.stages import Stages
-from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
+from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import Profile, load_profile
+from dicomflow.schema.version import FORMAT_VERSION
 from dicomflow.sources import list_files
 from dicomflow.summary import RunSummary, Totals
 from dicomflow.uri import path_from_source

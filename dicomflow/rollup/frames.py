@@ -27,8 +27,8 @@ class Frames:
     Attributes:
         positions: x, y, z of each frame, one behind the other, in mm; none where they are not known.
         lowest, highest: of each of the six cosines of the orientation, over the frames (n x 6); NaN where it is not located.
-        is_located: it has a position and an orientation.
-        is_unframed: it has several frames, but where each of them lies is not known.
+        is_located: it has an orientation, and a position, be it that of one of its frames.
+        is_unframed: it is located and has several frames, but where each of them lies is not known.
     """
 
     positions: pa.ListArray
@@ -54,9 +54,12 @@ def find_frames(count: Integers, columns: Mapping[str, pa.Array]) -> Frames:
         highest = _fold_frames(highest, turned, turned_bounds, np.maximum)
     is_oriented, has_position = _is_there(lowest), _is_there(position)
     has_all = (np.diff(bounds) == count) & (count > 1)
+    has_some = np.zeros(len(count), bool)
     if len(many):
         has_all &= _is_there(_fold_frames(position, many, bounds, np.minimum))
-    is_located = is_oriented & (has_position | has_all)
+        owner = np.repeat(np.arange(len(count)), np.diff(bounds))
+        has_some[owner[_is_there(many)]] = True
+    is_located = is_oriented & (has_position | (has_some & (count > 1)))
     single = is_located & (count <= 1)
     if not is_located.all():
         is_one = highest is lowest

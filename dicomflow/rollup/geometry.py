@@ -6,7 +6,8 @@ DICOM names no tolerance for any of this.  Those here are what others who build 
 
 - spacing: 1 % of it (highdicom's ``_DEFAULT_SPACING_RELATIVE_TOLERANCE``, and the query of idc-index's volume_geometry_index;
   ITK warns from 0.01 % on);
-- the same position: 0.001 mm apart (3D Slicer's tolerance for irregular volumes);
+- the same position: 0.001 mm from the lowest of it (3D Slicer's tolerance for irregular volumes), so that many near each other do
+  not chain;
 - shifts within the plane: 0.1 mm, orientation as unit vectors: 1 % (both of idc-index's volume_geometry_index);
 - parallel, and of one pixel spacing: 0.0001 of a cosine or of the spacing, which is 0.05 mm at the far end of 512 pixels of 1 mm.
 """
@@ -118,8 +119,7 @@ def measure_stacks(offsets: Integers, positions: Floats, orientation: Floats) ->
     distance, across, down = (_dot(positions, axis) for axis in (np.cross(row, column), row, column))
     order = np.lexsort((distance, series))
     distance, across, down = distance[order], across[order], down[order]
-    is_first = np.append(True, (series[1:] != series[:-1]) | (np.diff(distance) > SAME_POSITION))[: len(series)]
-    place = np.flatnonzero(is_first)  # where each position begins
+    place = _find_places(series, distance)
     owner = series[place]
     count = np.bincount(owner, minlength=len(offsets) - 1)
     shifted, sheared = _look_for_shifts(offsets, distance, across, down)
@@ -132,6 +132,20 @@ def measure_stacks(offsets: Integers, positions: Floats, orientation: Floats) ->
         is_sheared=sheared,
         gaps=_measure_gaps(owner, distance[place], len(offsets) - 1),
     )
+
+
+def _find_places(series: Integers, distance: Floats) -> Integers:
+    """Where each position begins: what lies farther than ``SAME_POSITION`` from the first of one begins the next."""
+    is_apart = np.append(True, (series[1:] != series[:-1]) | (np.diff(distance) > SAME_POSITION))[: len(series)]
+    begins = np.flatnonzero(is_apart)
+    ends = np.append(begins[1:], len(series))[: len(begins)]
+    more: list[int] = []
+    for chain in np.flatnonzero(distance[ends - 1] - distance[begins] > SAME_POSITION).tolist():  # hardly any
+        begin, inside = int(begins[chain]), distance[begins[chain] : ends[chain]]
+        place = 0
+        while (place := int(np.searchsorted(inside, inside[place] + SAME_POSITION, "right"))) < len(inside):
+            more.append(begin + place)
+    return np.sort(np.append(begins, np.array(more, np.int64)))
 
 
 def _dot(one: Floats, other: Floats) -> Floats:

@@ -59,6 +59,8 @@ SUMS = [
     "located",
     "unlocated",
     "unframed",
+    "spaced",
+    "unspaced",
     "localizers",
     "mosaics",
 ]
@@ -196,6 +198,8 @@ def _locate(rows: pa.Table) -> dict[str, pa.Array]:
         "located": pa.array(frames.is_located.astype(np.int64)),
         "unlocated": pa.array((~frames.is_located).astype(np.int64)),
         "unframed": pa.array(frames.is_unframed.astype(np.int64)),
+        "spaced": pa.array((~np.isnan(spacing[:, 0])).astype(np.int64)),
+        "unspaced": pa.array(np.isnan(spacing[:, 0]).astype(np.int64)),
         "positions": frames.positions,
     }
 

@@ -101,11 +101,12 @@ def _flag_headers(found: pa.Table, orientation: _Orientation) -> dict[str, Mask]
         "mixed_frame_of_reference": has_any & differs["FrameOfReferenceUID"],
         "mixed_orientation": orientation.varies,
         "mixed_size": differs["Rows"] | differs["Columns"],
-        "mixed_spacing": (highest - lowest > PARALLEL_TOLERANCE * np.abs(lowest)).any(axis=1),
+        "mixed_spacing": (highest - lowest > PARALLEL_TOLERANCE * np.abs(lowest)).any(axis=1)
+        | ((number["spaced"] > 0) & (number["unspaced"] > 0)),
     }
 
 
-_SUMMED = ("localizers", "mosaics", "located", "unlocated", "unframed")
+_SUMMED = ("localizers", "mosaics", "located", "unlocated", "unframed", "spaced", "unspaced")
 
 
 def _measure(found: pa.Table, orientation: Floats, can_measure: Mask) -> Stacks:

@@ -13,9 +13,7 @@ from dicomflow.dictionary import PYDICOM_VERSION, format_tag
 from dicomflow.errors import ConfigError
 from dicomflow.schema.column import SOURCE_FIELDS, Column, make_column
 from dicomflow.schema.profile import Profile
-
-FORMAT_VERSION = "2"
-"""Version of the dataset's layout; raised when an older reader would misread it."""
+from dicomflow.schema.version import FORMAT_VERSION
 
 _FILES_FIELDS = [
     pa.field("uri", pa.string(), nullable=False),

@@ -20,10 +20,10 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from dicomflow.dictionary import entry_for_keyword, format_tag
-from dicomflow.schema.arrow import FORMAT_VERSION
 from dicomflow.schema.column import make_column
+from dicomflow.schema.version import FORMAT_VERSION
 
-ROLLUP_VERSION = "1"
+ROLLUP_VERSION = "2"
 """Raised when columns or rules change: rollups of another version are made anew by the next run."""
 
 KEYS = MappingProxyType({"series": "SeriesInstanceUID", "studies": "StudyInstanceUID", "patients": "PatientID"})
@@ -103,14 +103,14 @@ IRREGULARITIES = MappingProxyType(
         "localizer": "ImageType says LOCALIZER (PS3.3 C.8.2.1.1.1, C.8.3.1.1.1)",
         "mosaic": "ImageType says MOSAIC: an instance holds many slices, side by side",
         "no_series": "the instances have no SeriesInstanceUID: nothing says that they belong together",
-        "no_geometry": "no instance has an ImagePositionPatient and an ImageOrientationPatient",
+        "no_geometry": "no instance has an orientation and a position, its own or one of a frame",
         "partial_geometry": "some instances have none",
-        "no_frame_positions": "an object of several frames, and where each of them lies is not known",
+        "no_frame_positions": "an object of several frames has an orientation and a position, but not one for each frame",
         "invalid_orientation": "the directions of rows and columns are no unit vectors at right angles",
         "mixed_frame_of_reference": "positions have no common origin (PS3.3 C.7.4.1)",
         "mixed_orientation": "slices are not parallel",
         "mixed_size": "Rows or Columns differ",
-        "mixed_spacing": "PixelSpacing differs",
+        "mixed_spacing": "PixelSpacing differs, or some instances have none",
         "single_slice": "there is one position",
         "duplicate_position": "several frames lie at one position: in time, by echo, by b-value, or sent twice",
         "missing_slice": "gaps of twice the spacing, or a whole multiple of it",

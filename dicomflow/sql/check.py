@@ -42,12 +42,14 @@ class Parsed(NamedTuple):
         words: what stands in it between spaces and punctuation, quotes removed; no text literals, no comments.
         tree: ``json_serialize_sql``.
         functions: all table functions that there are.
+        tables: names of the tables that the query is given, in lower case.
     """
 
     kinds: list[str]
     words: Callable[[], Iterable[str]]
     tree: Callable[[], str]
     functions: Callable[[], Iterable[str]]
+    tables: frozenset[str] = frozenset()
 
 
 def check_length(query: str) -> None:
@@ -62,33 +64,82 @@ def check_length(query: str) -> None:
         raise DatasetError("the query holds a NUL character")
 
 
-def check_reads_only(parsed: Parsed) -> None:
+def check_reads_only(parsed: Parsed) -> frozenset[str] | None:
     """Refuse what is not one query that reads, from the tables that it is given.
+
+    Returns:
+        Those of the tables that it names; None where that cannot be told, or where it asks what tables there are, which it
+        also does where it names another one: what was meant is to be found.
 
     Raises:
         DatasetError: it is not.
     """
     if parsed.kinds == ["SELECT"]:
-        _check_tree(parsed.tree())
-    elif parsed.kinds == ["MULTI"]:
-        _check_words(parsed.words(), parsed.functions())
-    else:
+        return _check_tree(parsed.tree(), parsed.tables)
+    if parsed.kinds != ["MULTI"]:
         raise DatasetError(_ONLY_READ)
+    _check_words(parsed.words(), parsed.functions())
+    return None
 
 
-def _check_tree(text: str) -> None:
+def check_condition(tree: str) -> None:
+    """Refuse what is not one expression: it is to stand in brackets behind WHERE, and must not end them.
+
+    Args:
+        tree: ``json_serialize_sql`` of ``select (CONDITION)``.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    found = _load_tree(tree)
+    (statement, *others) = found.get("statements") or [{}]
+    node = statement.get("node") or {}
+    alone = (
+        not others
+        and node.get("type") == "SELECT_NODE"
+        and len(node.get("select_list", ())) == 1
+        and (node.get("from_table") or {}).get("type") == "EMPTY"
+        and not any(node.get(part) for part in ("where_clause", "having", "qualify", "modifiers", "group_expressions"))
+    )
+    if found.get("error") is not False or not alone or node["select_list"][0].get("type") == "STAR":
+        raise DatasetError(
+            "where: give one condition of SQL, such as Modality = 'CT' and StudyDate >= date '2024-01-01'"
+        )
+
+
+def _load_tree(text: str) -> Any:
     try:
-        tree = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise DatasetError("the query is too deeply nested to be looked through") from None
+
+
+def _check_tree(text: str, tables: frozenset[str]) -> frozenset[str] | None:
+    tree = _load_tree(text)
     if tree.get("error") is not False or len(tree["statements"]) != 1:
         raise DatasetError(_ONLY_READ)
-    for node in _walk(tree):
+    nodes = list(_walk(tree))
+    for node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _NODES:
             raise DatasetError(_ONLY_READ)
         if kind == "TABLE_FUNCTION":
             _check_function(str(node["function"].get("function_name", "")))
+    return _find_tables(nodes, tables)
+
+
+def _find_tables(nodes: Iterable[dict[str, Any]], tables: frozenset[str]) -> frozenset[str] | None:
+    """Those that are named; a CTE may hide one of them, and be made of it."""
+    named: set[str] = set()
+    of_its_own: set[str] = set()
+    for node in nodes:
+        if node.get("type") == "SHOW_REF":
+            return None
+        if node.get("type") == "BASE_TABLE":
+            named.add(str(node.get("table_name", "")).lower())
+        for entry in (node.get("cte_map") or {}).get("map", ()):
+            of_its_own.add(str(entry["key"]).lower())
+    return tables & named if named <= tables | of_its_own else None
 
 
 def _walk(tree: Any) -> Iterator[dict[str, Any]]:

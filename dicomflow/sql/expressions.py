@@ -15,6 +15,11 @@ _AS_TEXT = frozenset(
 )
 _NESTED = frozenset({"list", "array", "struct", "map"})
 _IN_PARQUET_AS_TEXT = frozenset({"interval", "bit", "time with time zone", "variant", "union", "geometry", "null"})
+_SECONDS = "timestamp_s"
+"""Parquet has none, and milliseconds cannot hold its infinity."""
+_MOMENTS = frozenset(
+    {"date", "time", "time_ns", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
+)
 
 
 def to_json_line(columns: list[tuple[str, Any]]) -> str:
@@ -30,6 +35,11 @@ def to_json_line(columns: list[tuple[str, Any]]) -> str:
 def to_csv_columns(columns: list[tuple[str, Any]]) -> list[str]:
     """Each column as CSV can hold it: what is nested as JSON."""
     return [_csv(f"c{place}", kind) for place, (_, kind) in enumerate(columns)]
+
+
+def to_table_columns(columns: list[tuple[str, Any]]) -> list[str]:
+    """Each column as Python can hold it; dates and times may be left for ``spell_out``, but for nested ones."""
+    return [_table(f"c{place}", kind) for place, (_, kind) in enumerate(columns)]
 
 
 def to_parquet_columns(columns: list[tuple[str, Any]]) -> list[str]:
@@ -80,9 +90,17 @@ def _csv(value: str, kind: Any) -> str:
     return f"hex({value})" if kind.id == "blob" else value
 
 
-def _parquet(value: str, kind: Any) -> str:
-    if kind.id in _NESTED and _holds(kind, _IN_PARQUET_AS_TEXT):
+def _table(value: str, kind: Any) -> str:
+    if kind.id in _NESTED and _holds(kind, _AS_TEXT | _MOMENTS):
         return _csv(value, kind)
+    return f"{value}::varchar" if kind.id in _AS_TEXT else value
+
+
+def _parquet(value: str, kind: Any) -> str:
+    if kind.id in _NESTED and _holds(kind, _IN_PARQUET_AS_TEXT | {_SECONDS}):
+        return _csv(value, kind)
+    if kind.id == _SECONDS:
+        return f"{value}::timestamp"
     return f"{value}::varchar" if kind.id in _IN_PARQUET_AS_TEXT else value
 
 

@@ -1,4 +1,4 @@
-"""Wait for what runs in C in such a way that Ctrl-C ends it.
+"""Wait for what runs in C in such a way that Ctrl-C ends it, and a time limit.
 
 In: a call, a way to interrupt it.  Out: its result.  Knows no SQL.
 
@@ -9,6 +9,7 @@ signal interrupts, and Python would never come to it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -29,12 +30,24 @@ class Interruptible:
         self._interrupt = interrupt
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="dicomflow-query")
 
-    def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
-        """What ``function`` returns or raises; whatever is raised in the meantime ends it first."""
+    def call(self, function: Callable[..., _Result], *arguments: Any, until: float | None = None) -> _Result:
+        """What ``function`` returns or raises; whatever is raised in the meantime ends it first.
+
+        Args:
+            function: is called in the thread.
+            arguments: of it.
+            until: a moment of ``time.monotonic``.
+
+        Raises:
+            TimeoutError: the moment has come.
+        """
+        _check_moment(until)  # many short calls take long together
         future: Future[_Result] = self._pool.submit(function, *arguments)
         try:
             while not future.done():
                 wait([future], _PAUSE)
+                if not future.done():
+                    _check_moment(until)
             return future.result()
         except BaseException:
             while not future.done():  # again, if it had not begun
@@ -45,3 +58,8 @@ class Interruptible:
     def close(self) -> None:
         """End the thread."""
         self._pool.shutdown()
+
+
+def _check_moment(until: float | None) -> None:
+    if until is not None and not time.monotonic() < until:
+        raise TimeoutError

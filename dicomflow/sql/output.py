@@ -11,14 +11,16 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
 from dicomflow.errors import DatasetError
-from dicomflow.sql.expressions import to_csv_columns, to_json_line, to_parquet_columns
-from dicomflow.sql.sandbox import Answer
+from dicomflow.sql.expressions import to_csv_columns, to_json_line, to_parquet_columns, to_table_columns
+from dicomflow.sql.moments import spell_out
+from dicomflow.sql.sandbox import BATCH_ROWS, Answer
 
 ROW_GROUP_ROWS = 65_536
 _LINES = 4096
@@ -28,7 +30,8 @@ _LINES = 4096
 def iter_csv(answer: Answer, limit: int | None = None) -> Iterator[bytes]:
     """CSV with a header line, RFC 4180 but for the line ends; text is quoted, null is empty and not quoted.
 
-    Lists and structs are JSON.
+    Lists and structs are JSON.  In a batch that has a date or time which cannot be written as one (``infinity``), that column
+    is text.
 
     Raises:
         DatasetError: the query fails on the way.
@@ -37,7 +40,7 @@ def iter_csv(answer: Answer, limit: int | None = None) -> Iterator[bytes]:
     options = csv.WriteOptions(include_header=False)
     for batch in take(answer.batches(to_csv_columns(answer.columns)), limit):
         sink = io.BytesIO()
-        csv.write_csv(batch, sink, options)
+        csv.write_csv(spell_out(batch), sink, options)
         yield sink.getvalue()
 
 
@@ -85,6 +88,22 @@ def write_parquet(answer: Answer, path: Path, limit: int | None = None) -> None:
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in () if first is None else chain([first], batches):
             writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+
+
+def iter_rows(answer: Answer, limit: int | None = None, at_once: int = BATCH_ROWS) -> Iterator[tuple[Any, ...]]:
+    """Rows as Python values, to be shown; without names: two columns may have the same.
+
+    Args:
+        answer: whose rows.
+        limit: no more than so many.
+        at_once: how many to ask for.
+
+    Raises:
+        DatasetError: the query fails on the way.
+    """
+    for batch in take(answer.batches(to_table_columns(answer.columns), at_once), limit):
+        columns = spell_out(batch, for_python=True).columns
+        yield from zip(*(column.to_pylist() for column in columns), strict=True)
 
 
 def take(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:

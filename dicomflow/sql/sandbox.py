@@ -7,6 +7,7 @@ What a query cannot do, and why:
     reach other files, the network     ``enable_external_access = false``, ``allowed_paths`` names each part; no extension is
                                        installed or loaded
     write, also where it may read      ``check`` lets through only what is known to read
+    go on for ever                     ``Limits.seconds``
     change that                        ``lock_configuration = true``
     see variables of this process      ``python_enable_replacements = false``
     take all memory, fill the disk     ``memory_limit``, ``max_temp_directory_size``; what does not fit is spilled into a private
@@ -19,8 +20,10 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -28,7 +31,7 @@ import duckdb
 import pyarrow as pa
 
 from dicomflow.errors import DatasetError, describe
-from dicomflow.sql.check import Parsed, check_length, check_reads_only
+from dicomflow.sql.check import Parsed, check_condition, check_length, check_reads_only
 from dicomflow.sql.faults import explain
 from dicomflow.sql.interrupt import Interruptible
 
@@ -38,6 +41,10 @@ MIN_MEMORY = 128 << 20
 """Bytes; with less, DuckDB cannot hold the pages that it reads."""
 
 BATCH_ROWS = 16_384
+
+NO_MEMORY = (
+    "the query failed: a value, or a batch of rows, is too large for the memory that it may take; give it more memory"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +56,13 @@ class Limits:
             makes gigabytes large (``repeat``, ``range``), which DuckDB does not count.
         threads: all cores if None.
         spill: bytes on the disk for what does not fit into memory.
+        seconds: from the question to its last row; None for any.
     """
 
     memory: int = GIB
     threads: int | None = None
     spill: int = 64 * GIB
+    seconds: float | None = None
 
 
 class Sandbox:
@@ -75,7 +84,7 @@ class Sandbox:
         self._views = {name: [str(part) for part in parts] for name, parts in views.items()}
         self._root = root
         self._limits = limits or Limits()
-        self._names: set[str] = set(self._views)
+        self._unmade = dict(self._views)
 
     def __enter__(self) -> Self:
         for parts in self._views.values():
@@ -88,7 +97,6 @@ class Sandbox:
             self._connection = duckdb.connect(config=self._config())
             self._waiting = Interruptible(self._connection.interrupt)
             self._silence()
-            self._make_views()
             self._lock()
         except duckdb.Error as error:
             self.__exit__()
@@ -123,9 +131,21 @@ class Sandbox:
             lambda: self._one(
                 "select list(distinct function_name) from duckdb_functions() where function_type like 'table%'"
             ),
+            frozenset(map(str.lower, self._views)),
         )
-        check_reads_only(parsed)
-        return self._answer(_cut_end(query), from_data=kinds == ["MULTI"])
+        self._make_views(check_reads_only(parsed))
+        return self._answer(_cut_end(query), from_data=kinds == ["MULTI"], seconds=self._limits.seconds)
+
+    def ask_where(self, table: str, columns: Sequence[str], condition: str) -> Answer:
+        """Columns of those rows of a table for which a stranger's condition holds, in the order of the table.
+
+        Raises:
+            DatasetError: it is not one condition, does not read only, or DuckDB refuses it.
+        """
+        check_length(condition)
+        check_condition(self._one("select json_serialize_sql($1)", [f"select (\n{condition}\n)"]))
+        names = ", ".join(map(quote_name, columns))
+        return self.ask(f"select {names} from {quote_name(table)} where (\n{condition}\n)")
 
     def run(self, script: str) -> None:
         """Run statements of our own, such as those that make a temporary table.
@@ -133,6 +153,7 @@ class Sandbox:
         Raises:
             DatasetError: they fail.
         """
+        self._make_views()
         try:
             self._waiting.call(self._connection.execute, script)
         except duckdb.Error as error:
@@ -144,10 +165,17 @@ class Sandbox:
         Raises:
             DatasetError: DuckDB refuses it.
         """
+        self._make_views()
         return self._answer(query, from_data=False)
 
-    def _answer(self, query: str, *, from_data: bool) -> Answer:
-        return Answer(self._connection, self._waiting, query, _Sayable(frozenset(self._names), from_data))
+    def _answer(self, query: str, *, from_data: bool, seconds: float | None = None) -> Answer:
+        sayable = _Sayable(self._list_names() if from_data else frozenset(), from_data)
+        return Answer(self._connection, self._waiting, query, sayable, seconds)
+
+    def _list_names(self) -> frozenset[str]:
+        """Of tables and columns."""
+        found = self._one("select list(distinct column_name) from duckdb_columns() where not internal")
+        return frozenset((*self._views, *(found or ())))
 
     def _one(self, query: str, arguments: list[object] | None = None) -> Any:
         try:
@@ -173,15 +201,19 @@ class Sandbox:
         if is_on:
             self._connection.execute("set enable_progress_bar = false")
 
-    def _make_views(self) -> None:
-        """Name the parts one by one, with what DuckDB takes for patterns escaped."""
-        for name, parts in self._views.items():
-            found = f"read_parquet({quote_all(map(glob.escape, parts))}, hive_partitioning = false)"
-            self._connection.execute(f"create view {quote_name(name)} as from {found}")
-        named = self._connection.execute(
-            "select distinct column_name from duckdb_columns() where not internal"
-        ).fetchall()
-        self._names.update(name for (name,) in named)
+    def _make_views(self, names: frozenset[str] | None = None) -> None:
+        """Views of these names (in lower case), all if None, unless they are there: each one opens a part for its columns.
+
+        The parts are named one by one, with what DuckDB takes for patterns escaped.
+        """
+        for name in [name for name in self._unmade if names is None or name.lower() in names]:
+            parts = quote_all(map(glob.escape, self._unmade[name]))
+            found = f"read_parquet({parts}, hive_partitioning = false)"
+            try:
+                self._connection.execute(f"create view {quote_name(name)} as from {found}")
+            except duckdb.Error as error:
+                raise explain(str(error), "") from None
+            del self._unmade[name]
 
     def _lock(self) -> None:
         paths = [path for parts in self._views.values() for path in parts]
@@ -211,9 +243,16 @@ class Answer:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, waiting: Interruptible, query: str, sayable: _Sayable
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        waiting: Interruptible,
+        query: str,
+        sayable: _Sayable,
+        seconds: float | None = None,
     ) -> None:
         self._connection, self._waiting, self._query, self._sayable = connection, waiting, query, sayable
+        self._seconds = seconds
+        self._until = None if seconds is None else time.monotonic() + seconds
         self._relation = self._bind(query)
         self.rows = 0
         self.columns: list[tuple[str, Any]] = list(zip(self._relation.columns, self._relation.types, strict=True))
@@ -259,7 +298,11 @@ class Answer:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return self._waiting.call(function, *arguments)
+            return self._waiting.call(function, *arguments, until=self._until)
+        except TimeoutError:
+            raise DatasetError(f"the query was stopped after {self._seconds:g} s; give it more time") from None
+        except MemoryError:
+            raise DatasetError(NO_MEMORY) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:  # OSError: what DuckDB says through Arrow
             raise explain(
                 str(error), self._query, names=self._sayable.names, from_data=self._sayable.from_data
@@ -281,8 +324,11 @@ def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
     if root is None:
         return
     base = os.path.join(os.path.realpath(root), "")
+    real_folder = lru_cache(maxsize=1024)(os.path.realpath)  # most parts lie in one
     for part in parts:
-        if not os.path.realpath(part).startswith(base):
+        folder, name = os.path.split(part)
+        real = os.path.realpath(part) if os.path.islink(part) else os.path.join(real_folder(folder), name)
+        if not real.startswith(base):
             raise DatasetError(f"{part}: a symbolic link leads out of the dataset; put the file itself in its place")
 
 

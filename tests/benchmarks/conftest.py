@@ -193,6 +193,8 @@ _TABLE = [
             ("DuckDB, select * / one row", f"{layout}_{key}_duckdb", f"{layout}_{key}", 1.0, "x CPU", "at least 20"),
         )
     ),
+    ("small query of 1,000,000 rows, the command", "query_command", None, 1.0, "s CPU", ""),
+    ("the command / a script with DuckDB and Arrow", "query_command", "query_plain", 1.0, "x CPU", ""),
     *(
         line
         for name, about in (("all", "all columns"), ("some", "5 columns"), ("grouped", "few groups"))

@@ -24,8 +24,9 @@ from dicomflow.config import DatasetConfig
 from dicomflow.dataset.snapshot import Snapshot
 from dicomflow.dataset.writer import write_data_file
 from dicomflow.query import Dataset
-from dicomflow.schema.arrow import FORMAT_VERSION, instances_schema
+from dicomflow.schema.arrow import instances_schema
 from dicomflow.schema.profile import load_profile
+from dicomflow.schema.version import FORMAT_VERSION
 from tests.durable.scale import make_rows, make_template
 
 ROWS_PER_PART = 262_144

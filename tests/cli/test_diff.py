@@ -83,3 +83,12 @@ def test_json(run: Run, dests: tuple[Path, Path]) -> None:
     ]
     assert value["attribute"] == "PatientID" and value["after"].startswith("SECRET")
     assert json.loads(run("diff", dests[0], dests[0], "--json", "--list").out)["instances"] == []
+
+
+def test_a_dataset_and_itself(run: Run, dests: tuple[Path, Path]) -> None:
+    """Nothing differs; one line says why there is nothing else to compare, and what to do."""
+    done = run("diff", dests[1], dests[1].parent / "." / dests[1].name)
+    assert done.code == 0 and "one dataset, which keeps no other" in done.err and "cp -al" in done.err
+    assert "keeps no other" not in run("diff", *dests).err
+    help_text = " ".join(run("diff", "--help").out.split())
+    assert "two versions, or two runs, of one dataset can be compared if a copy" in help_text

@@ -133,3 +133,24 @@ def test_on_a_terminal(run: Run, dest: Path, form: str, monkeypatch: pytest.Monk
     done = run("export", dest, "-o", "-", "--format", form, "--columns", "Modality")
     assert done.code == 0 and "CT" in done.out and len(done.out.splitlines()) == (4 if form == "csv" else 3)
     assert run("export", dest, "-o", "-", "--format", "parquet").code == 2
+
+
+def test_a_cohort_and_codes_that_are_none(run: Run, tmp_path: Path) -> None:
+    """Rows by a condition; how many values were left out because they may be free text, never which."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, file in enumerate(make_series("ct", instances=3)):
+        (source / f"f{number}").write_bytes(
+            file.data.replace(b"CS\x02\x00CT", b"CS\x02\x00ct" if number else b"CS\x02\x00CT")
+        )
+    dicomflow.extract(source, tmp_path / "dest", columns="minimal", scheduler="threads")
+    done = run("export", tmp_path / "dest", "-o", tmp_path / "x.csv", "--where", "Modality = 'ct'")
+    assert done.code == 0 and "2 rows" in done.err
+    assert "2 values were left out that have not the form of a code (CS) and may be free text, in Modality" in done.err
+    assert [row["Modality"] for row in csv.DictReader((tmp_path / "x.csv").open())] == ["", ""]
+    assert (
+        "values were left out"
+        not in run("export", tmp_path / "dest", "-o", tmp_path / "x.csv", "--where", "Modality = 'CT'").err
+    )
+    wrong = run("export", tmp_path / "dest", "-o", tmp_path / "y.csv", "--where", "true; select 1")
+    assert wrong.code == 1 and "give one condition" in wrong.err and not (tmp_path / "y.csv").exists()

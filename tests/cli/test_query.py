@@ -214,3 +214,14 @@ def test_huge_limits(run: Run, dest: Path) -> None:
     """A limit beyond all rows shows all; one beyond what can be counted is a usage error."""
     assert run("query", dest, COUNTS, "--limit", str(1 << 62)) == run("query", dest, COUNTS, "--limit", "1000")
     assert run("query", dest, COUNTS, "--limit", "9" * 30).code == 2
+
+
+def test_timeout(run: Run, dest: Path, tmp_path: Path) -> None:
+    """One line, exit code 1, no file; a query that is in time is not disturbed."""
+    endless = "select sum(hash(i)) from range(1_000_000_000_000) t(i)"
+    done = run("query", dest, endless, "--timeout", "0.3", "-o", tmp_path / "x.csv")
+    assert done.code == 1 and not any(tmp_path.iterdir())
+    assert done.err == "dicomflow: error: the query was stopped after 0.3 s; give it more time\n"
+    assert run("query", dest, "select 1 as n", "--timeout", "600", "--format", "csv").out == '"n"\n1\n'
+    for wrong in ("0", "-1", "soon"):
+        assert run("query", dest, "select 1", "--timeout", wrong).code == 2

@@ -3,9 +3,11 @@
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import dicomflow
 from dicomflow.cli.startup import spare_collector
 
 
@@ -47,3 +49,55 @@ def test_extract_imports_nothing_that_a_short_run_does_not_need(name: str) -> No
 def test_export_imports_nothing_before_it_runs(name: str) -> None:
     code = f"import sys, dicomflow.cli.export; sys.exit({name!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+_QUERY = """
+import sys
+from pathlib import Path
+from dicomflow.cli.main import main
+code = main(["query", sys.argv[1], "select count(*) as n from instances", "--format", "csv"])
+print(code, sys.argv[2] in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["pydantic", "pyarrow.compute", "pyarrow.dataset", "pandas", "pydicom", "dicomflow.config"]
+)
+def test_a_query_imports_nothing_that_it_does_not_need(dest: Path, name: str) -> None:
+    """From the start to its last row: imports would cost more than a small query."""
+    done = subprocess.run([sys.executable, "-c", _QUERY, str(dest), name], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ['"n"', "40", "0 False"]
+
+
+@pytest.fixture(scope="module")
+def dest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("startup")
+    dicomflow.write_studies(folder / "scans", files=40, seed=1)
+    dicomflow.extract(folder / "scans", folder / "dest", scheduler="threads")
+    return folder / "dest"
+
+
+_LIMIT = """
+import resource
+from dicomflow.cli.startup import limit_memory
+before = resource.getrlimit(resource.RLIMIT_DATA)
+with limit_memory(256 << 20):
+    after = resource.getrlimit(resource.RLIMIT_DATA)
+    with limit_memory(1 << 40):
+        assert resource.getrlimit(resource.RLIMIT_DATA) == after, "raised"
+    assert after[1] == before[1] and after[0] < 1 << 32
+    bytearray(64 << 20)
+    try:
+        bytearray(512 << 20)
+    except MemoryError:
+        print("refused")
+assert resource.getrlimit(resource.RLIMIT_DATA) == before
+bytearray(512 << 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not count")
+def test_memory_is_refused_beyond_a_limit() -> None:
+    """From where the process is; a lower limit of somebody else stays."""
+    done = subprocess.run([sys.executable, "-c", _LIMIT], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"

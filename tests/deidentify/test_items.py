@@ -101,3 +101,32 @@ def test_half_a_character_is_left_out() -> None:
     """JSON can escape a lone surrogate; no file can hold it as text."""
     cleaner = ItemCleaner(make_rules(), Pseudonyms(b"0123456789abcdef"))
     assert cleaner.clean('[{"00080060":{"vr":"CS","Value":["\\ud800"]}}]', None) is None
+
+
+def test_a_code_has_the_form_of_one() -> None:
+    """PS3.5 6.2: upper case, digits, space, underscore, at most 16; all else may be free text, and is left out and counted."""
+    values = ["HEAD_FIRST 2", "Doe, John", "DOE-JOHN", "A" * 16, "A" * 17, "M\u00dcLLER", "", "a\n", None, 7]
+    item = {"52009229": {"vr": "SQ", "Value": [{"00080008": {"vr": "CS", "Value": values}}]}}
+    cleaner = ItemCleaner(make_rules(), NAMES)
+    (cleaned,) = json.loads(cleaner.clean(json.dumps([item]), None) or "")
+    kept = cleaned["52009229"]["Value"][0]["00080008"]["Value"]
+    assert kept == ["HEAD_FIRST 2", None, None, "A" * 16, *[None] * 6] and cleaner.unfit == 6
+    assert clean({"00080060": {"vr": "CS", "Value": ["Doe"]}}) is None
+    own = {"00080060": {"vr": "CS", "Value": ["Doe"]}}
+    assert clean(own, Modality="keep") == own
+
+
+def test_one_number_that_json_has_not_costs_nothing_else() -> None:
+    """NaN and infinity of an FD or FL stay, as strings; in a DS, and where they are no number of the standard, they go."""
+    text = (
+        '[{"00189087":{"vr":"FD","Value":[NaN,1.5,-Infinity,1e999,"NaN","Infinity","secret"]},'
+        '"00280030":{"vr":"DS","Value":[NaN,0.5,"NaN"]},"00080060":{"vr":"CS","Value":["CT"]}}]'
+    )
+    cleaned = ItemCleaner(make_rules(), NAMES).clean(text, None)
+    assert json.loads(cleaned or "", parse_constant=pytest.fail) == [
+        {
+            "00189087": {"vr": "FD", "Value": ["NaN", 1.5, "-Infinity", "Infinity", "NaN", "Infinity", None]},
+            "00280030": {"vr": "DS", "Value": [None, 0.5, None]},
+            "00080060": {"vr": "CS", "Value": ["CT"]},
+        }
+    ]

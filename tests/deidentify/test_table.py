@@ -146,3 +146,60 @@ def test_dummies(name: str, value: object, dummy: object) -> None:
     """Where there was a value, of its type."""
     done = deidentify_table(table([name], [{name: value}, {name: None}]), make_rules(own={name: "dummy"}), KEY)
     assert done[name].to_pylist() == [dummy, None]
+
+
+CODES = ["PatientID", "Modality", "ImageType", "PatientSex"]
+FREE = ["CT", "Doe^John", "ct", "A" * 17, "SMITH,ANNA", "CT\n", None, "1_2 3"]
+
+
+def test_codes_that_could_be_free_text_are_emptied_and_counted() -> None:
+    """In a column, in each place of a list, and in sequences; a rule of one's own leaves them."""
+    whole = make_column("whole", ("SharedFunctionalGroupsSequence",))
+    items = '[{"00080060":{"vr":"CS","Value":["CT","Doe^John"]}}]'
+    rows = [
+        {
+            "PatientID": "A",
+            "Modality": text,
+            "ImageType": ["ORIGINAL", text, "PRIMARY"],
+            "whole": items,
+            "PatientSex": "man",
+        }
+        for text in FREE
+    ]
+    for retain, sexes in ((["patient"], [None]), ([], [None])):
+        maker = Deidentifier(table(CODES, rows, whole=whole).schema, make_rules(retain), Pseudonyms(KEY))
+        encoded = pa.Table.from_arrays(
+            [
+                c.dictionary_encode() if pa.types.is_string(c.type) else c
+                for c in table(CODES, rows, whole=whole).columns
+            ],
+            names=[*table(CODES, rows, whole=whole).schema.names],
+        )
+        for asked in (table(CODES, rows, whole=whole), encoded):
+            maker.unfit.clear()
+            (batch,) = asked.combine_chunks().to_batches()
+            done = maker.apply(batch.select(maker.needed))
+            found = pa.Table.from_batches([done]).to_pylist()
+            kept = [text if text in ("CT", "1_2 3") else None for text in FREE]
+            assert [row["Modality"] for row in found] == kept
+            assert [row["ImageType"] for row in found] == [["ORIGINAL", text, "PRIMARY"] for text in kept]
+            assert all("Doe" not in row["whole"] and '"CT"' in row["whole"] for row in found)
+            assert {row.get("PatientSex") for row in found} == set(sexes)
+            expected = {"Modality": 5, "ImageType": 5, "whole": len(FREE)} | (
+                {"PatientSex": len(FREE)} if retain else {}
+            )
+            assert dict(+maker.unfit) == expected
+    loose = deidentify_table(table(CODES, rows), make_rules((), {"Modality": "keep"}), KEY)
+    assert loose["Modality"].to_pylist() == FREE
+
+
+def test_a_code_found_under_two_attributes_is_kept_unseen_only_if_both_are() -> None:
+    """A rule for the first of its paths says nothing of the others; a private one is meant by its creator."""
+    both = make_column("x", ("Modality", "BodyPartExamined"))
+    private = make_column("p", ('(0009,"ACME",01)',), vr="CS")
+    rows = [{"PatientID": "A", "x": "Doe", "p": "Doe"}]
+    made = table(["PatientID"], rows, x=both, p=private)
+    own = {"Modality": "keep", '(0009,"ACME",01)': "keep"}
+    assert deidentify_table(made, make_rules((), own), KEY).select(["x", "p"]).to_pylist() == [{"x": None, "p": "Doe"}]
+    own["BodyPartExamined"] = "keep"
+    assert deidentify_table(made, make_rules((), own), KEY)["x"].to_pylist() == ["Doe"]

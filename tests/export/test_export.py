@@ -220,3 +220,36 @@ def test_names_that_are_none(dest: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no format"):
         dicomflow.export_dataset(dest, tmp_path / "x", "xlsx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("identified", [False, True])
+def test_only_a_cohort(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, identified: bool
+) -> None:
+    """The rows for which a condition holds, the very ones of an export of all, in the same order."""
+    monkeypatch.setenv("DICOMFLOW_EXPORT_KEY", KEY)
+    config = ExportConfig(where="Modality = 'MR' or InstanceNumber = 2")
+    dataset = dicomflow.open_dataset(dest)
+    expected = dataset.sql("select count(*) as n from instances where Modality = 'MR' or InstanceNumber = 2")["n"][
+        0
+    ].as_py()
+    summary = dicomflow.export_dataset(dest, tmp_path / "x", form, config=config, with_patient_identity=identified)
+    assert summary.rows == expected == count_rows((tmp_path / "x").read_bytes(), form) and 3 <= expected < 8
+    if form == "parquet":
+        dicomflow.export_dataset(dest, tmp_path / "all", form, with_patient_identity=identified)
+        everything, some = pq.read_table(tmp_path / "all"), pq.read_table(tmp_path / "x")
+        kept = [row for row in everything.to_pylist() if row["Modality"] == "MR" or row["InstanceNumber"] == 2]
+        assert some.to_pylist() == kept and some.schema.equals(everything.schema, check_metadata=True)
+
+
+def test_what_must_be_there_must_be_in_the_cohort(dest: Path, tmp_path: Path) -> None:
+    """A row that is not asked for may lack what it likes."""
+    cohort = "Modality = 'CT'"
+    for where, refused in ((None, True), (cohort, False)):
+        config = ExportConfig(require=("Modality",), where=where)
+        assert dicomflow.export_dataset(dest, tmp_path / "x.csv", "csv", config=config).refused is refused
+    with pytest.raises(DatasetError, match="give one condition"):
+        dicomflow.export_dataset(dest, tmp_path / "y.csv", "csv", config=ExportConfig(where="true; select 1"))
+    assert not (tmp_path / "y.csv").exists()
+    assert dicomflow.export_dataset(dest, tmp_path / "z.csv", "csv", config=ExportConfig(where="false")).rows == 0

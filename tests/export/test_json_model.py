@@ -222,3 +222,28 @@ def test_as_show_has_it() -> None:
             ]
         elif tag != "00080005":
             assert element == elements[tag], tag
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_one_number_that_json_has_not_costs_nothing_else(each: bool) -> None:
+    """NaN in a sequence is a string there (as in a column), also where items of other columns join it; the rest stays."""
+    text = '[{"00189087":{"vr":"FD","Value":[NaN, 1.5,-Infinity]},"00080070":{"vr":"LO","Value":["a, NaN"]}},{}]'
+    columns = [make_column("whole", (FRAMES,))]
+    rows: dict[str, Any] = {"whole": text}
+    if each:
+        columns = [
+            make_column("whole", (f"{FRAMES}[*].MRDiffusionSequence",)),
+            make_column("n", (f"{FRAMES}[*].Rows",)),
+        ]
+        rows = {"whole": [text, None], "n": [7, 8]}
+    found = json.dumps(model(columns, [rows])[0])
+    values = json.loads(found, parse_constant=pytest.fail)["52009230"]["Value"]
+    items = values[0]["00189117"]["Value"] if each else values
+    assert items == [
+        {
+            "00189087": {"vr": "FD", "Value": ["NaN", 1.5, "-Infinity"]},
+            "00080070": {"vr": "LO", "Value": ["a, NaN"]},
+        },
+        {},
+    ]
+    assert not each or values[1] == {"00280010": {"vr": "US", "Value": [8]}}

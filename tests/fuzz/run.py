@@ -1,6 +1,7 @@
-"""Fuzz the reader: compiled with AddressSanitizer and UBSan, guided by coverage, from all seeds at hand.
+"""Fuzz a reader: compiled with AddressSanitizer and UBSan, guided by coverage, from all seeds at hand.
 
     python -m tests.fuzz.run --runs 2000000 --jobs 2 --work build/fuzz
+    python -m tests.fuzz.run --target part --runs 50000
 
 Needs clang and atheris.  The compiled modules under test are built in a copy of the package below ``--work``; the source
 tree stays as it is.  Inputs that were worth keeping stay in ``--work/corpus`` for the next run, what broke something in
@@ -20,6 +21,7 @@ from hashlib import sha1
 from pathlib import Path
 
 from tests.conftest import CORPUS
+from tests.fuzz import part
 from tests.fuzz.mutate import dictionary
 from tests.fuzz.seeds import MAX_SIZE, find_seeds
 
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     work = options.work.resolve()
     package = build(work / "src")
-    corpus, found = _fill(work, options.seeds)
+    corpus, found = _fill(work, options)
     start = time.monotonic()
     runs = -(-options.runs // options.jobs)
     commands = [_command(work, corpus, found, runs, options, job) for job in range(options.jobs)]
@@ -47,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument(
+        "--target", choices=("header", "part"), default="header", help="headers of files, or part files"
+    )
     parser.add_argument("--runs", type=int, default=2_000_000, help="executions, of all jobs together")
     parser.add_argument("--jobs", type=int, default=2, help="processes that share one corpus")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "fuzz")
@@ -58,8 +63,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def build(target: Path) -> Path:
     """A copy of the package with instrumented modules; the folder to import it from."""
     header = ROOT / "dicomflow" / "header"
-    sources = [*header.glob("scan*.py"), header / "intern.py"]
-    built = list((target / "dicomflow" / "header").glob("*.so"))
+    sources = [*header.glob("scan*.py"), header / "intern.py", ROOT / "dicomflow" / "dataset" / "cells.py"]
+    built = list((target / "dicomflow").glob("*/*.so"))
     fresh = len(built) == len(sources) and min(map(_mtime, built)) > max(map(_mtime, (*sources, *header.glob("*.pxd"))))
     ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
     shutil.copytree(ROOT / "dicomflow", target / "dicomflow", ignore=ignored, dirs_exist_ok=True)
@@ -69,7 +74,7 @@ def build(target: Path) -> Path:
         environment = {**os.environ, "CC": "clang", "CFLAGS": CFLAGS, "LDSHARED": f"clang -shared {SANITIZE}"}
         command = [sys.executable, "-c", "from setuptools import setup; setup()", "-q", "build_ext", "--inplace", "-f"]
         subprocess.run(command, cwd=target, env=environment, check=True)
-    if len(list((target / "dicomflow" / "header").glob("*.so"))) != len(sources):
+    if len(list((target / "dicomflow").glob("*/*.so"))) != len(sources):
         sys.exit("the compiled modules could not be built: is clang installed?")
     return target
 
@@ -78,12 +83,13 @@ def _mtime(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _fill(work: Path, seeds: Path) -> tuple[Path, Path]:
-    """Seeds and dictionary, where libFuzzer looks for them."""
-    corpus, found = work / "corpus", work / "found"
+def _fill(work: Path, options: argparse.Namespace) -> tuple[Path, Path]:
+    """Seeds and dictionary, where libFuzzer looks for them; each target has its own."""
+    name = "" if options.target == "header" else f"-{options.target}"
+    corpus, found = work / f"corpus{name}", work / f"found{name}"
     for folder in (corpus, found):
         folder.mkdir(parents=True, exist_ok=True)
-    for seed in find_seeds(seeds):
+    for seed in find_seeds(options.seeds) if options.target == "header" else [part.seed()]:
         (corpus / sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
     (work / "dicom.dict").write_text(dictionary())
     return corpus, found
@@ -94,9 +100,10 @@ def _command(work: Path, corpus: Path, found: Path, runs: int, options: argparse
         sys.executable,
         "-m",
         "tests.fuzz.target",
+        options.target,
         f"-runs={runs}",
         f"-seed={job + 1}",
-        f"-max_len={MAX_SIZE}",
+        f"-max_len={MAX_SIZE if options.target == 'header' else len(part.seed())}",
         f"-timeout={TIMEOUT}",
         f"-rss_limit_mb={options.rss_limit}",
         f"-dict={work / 'dicom.dict'}",

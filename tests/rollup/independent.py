@@ -102,7 +102,7 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     if abs(math.hypot(*normal) - 1) > 1e-3:
         return None
     heights = sorted(sum(p * n for p, n in zip(row["ImagePositionPatient"], normal, strict=True)) for row in rows)
-    positions = [heights[0], *(high for low, high in zip(heights, heights[1:], strict=False) if high - low > 1e-3)]
+    positions = group(heights)
     gaps = [high - low for low, high in zip(positions, positions[1:], strict=False)]
     return {
         "slice_positions": positions,
@@ -111,6 +111,55 @@ def measure(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         "duplicate_positions": len(rows) - len(positions),
         "even": bool(gaps) and max(gaps) - min(gaps) < 0.009 * min(gaps),
     }
+
+
+def group(heights: list[float]) -> list[float]:
+    """The lowest of each position; what is no more than 0.001 mm above it is at the same one."""
+    found: list[float] = []
+    for height in sorted(heights):
+        if not found or height > found[-1] + 1e-3:
+            found.append(height)
+    return found
+
+
+def flag(rows: list[dict[str, Any]]) -> set[str]:
+    """What is said of positions that are missing, and of pixel spacing, instance by instance."""
+    found = set()
+    located = [row for row in rows if _has_orientation(row) and (_places(row) or _is_place(row.get(_POSITION)))]
+    if not located:
+        found.add("no_geometry")
+    elif len(located) < len(rows):
+        found.add("partial_geometry")
+    if any(_frames(row) > 1 and len(_places(row)) != _frames(row) for row in located):
+        found.add("no_frame_positions")
+    spacings = [row.get("PixelSpacing") if _is_vector(row.get("PixelSpacing"), 2) else None for row in rows]
+    if any(spacings) and any(not _is_near(one, spacings[0]) for one in spacings):
+        found.add("mixed_spacing")
+    return found
+
+
+_POSITION = "ImagePositionPatient"
+
+
+def _has_orientation(row: Row) -> bool:
+    frames = row.get("FrameImageOrientationPatient")
+    return all(_is_vector(one, 6) for one in frames) if frames else _is_vector(row.get("ImageOrientationPatient"), 6)
+
+
+def _places(row: Row) -> list[Any]:
+    """Of the frames of an object of several."""
+    frames = row.get("FrameImagePositionPatient") or []
+    return [one for one in frames if _is_place(one)] if _frames(row) > 1 else []
+
+
+def _is_place(value: Any) -> bool:
+    return _is_vector(value, 3)
+
+
+def _is_near(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(abs(a - b) <= 1e-4 * abs(min(a, b)) for a, b in zip(one, other, strict=True))
 
 
 def _is_vector(value: Any, size: int) -> bool:

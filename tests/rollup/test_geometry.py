@@ -11,6 +11,8 @@ import pytest
 
 from dicomflow.rollup import geometry
 
+from .independent import group
+
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 OBLIQUE = (0.96, 0.28, 0.0, -0.28, 0.96, 0.0)
 TILTED = (1.0, 0.0, 0.0, 0.0, 0.96, -0.28)
@@ -78,6 +80,11 @@ CASES: dict[str, tuple[list[float], dict[str, Any]]] = {
     "two": ([1.0, -2.0], {"count": 2, "spacing": 3.0}),
     "one": ([7.0], {"count": 1, "spacing": None}),
     "one twice": ([7.0, 7.0], {"count": 1, "spacing": None, "duplicates": 1, "each": 2}),
+    "near each other": ([0.0, 0.0006, 0.0012, 0.0018], {"count": 2, "spacing": 0.0012, "duplicates": 2, "each": 2}),
+    "a chain": (
+        [0.0006 * number for number in range(1000)],
+        {"count": 500, "spacing": 0.0012, "duplicates": 500, "each": 2},
+    ),
     "micrometres": ([0.0, 0.01, 0.02], {"count": 3, "spacing": 0.01}),
 }
 
@@ -88,6 +95,18 @@ def test_known_stacks(name: str, orientation: tuple[float, ...]) -> None:
     """Spacing, gaps and duplicates do not depend on how the stack lies in space."""
     distances, changed = CASES[name]
     assert one((orientation, along(orientation, distances))) == REGULAR | changed
+
+
+def test_a_chain_has_the_same_positions_whatever_lies_before_it() -> None:
+    """Each position is what is near its lowest frame; the order of frames, and other series, have no say."""
+    chance = random.Random(5)
+    stacks = [[chance.randrange(60) * 0.0004 for _ in range(chance.randrange(1, 40))] for _ in range(200)]
+    found = measure(*((AXIAL, along(AXIAL, distances, (0.0, 0.0, 0.0))) for distances in stacks))
+    for number, distances in enumerate(stacks):
+        expected = group(distances)
+        np.testing.assert_array_equal(found.distances[found.offsets[number] : found.offsets[number + 1]], expected)
+        sizes = {sum(place <= one <= place + 1e-3 for one in distances) for place in expected}
+        assert found.frames_per_position[number] == (sizes.pop() if len(sizes) == 1 else 0)
 
 
 def test_tilted_gantry() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import pytest
 import dicomflow
 from dicomflow.rollup.measure import measure, usable_columns
 from dicomflow.rollup.tables import roll_up, select_columns
+from dicomflow.schema.arrow import instances_schema
+from dicomflow.schema.profile import load_profile
 from dicomflow.schema.rollup import KEYS, rollup_schema
 from dicomflow.synth import make_series, write_studies
 
 from . import independent
+from .independent import flag
+
+FLAGS = ("no_geometry", "partial_geometry", "no_frame_positions", "mixed_spacing")
 
 
 def assert_equal(dest: Path) -> int:
@@ -41,6 +47,7 @@ def _assert_geometry(rows: list[dict[str, Any]], series: dict[Any, dict[str, Any
             groups.setdefault(row["SeriesInstanceUID"], []).append(row)
     measured = 0
     for key, group in groups.items():
+        assert {*series[key]["irregularities"]} & {*FLAGS} == flag(group), key
         if (expected := independent.measure(group)) is None:
             continue
         row, measured = series[key], measured + 1
@@ -74,9 +81,6 @@ def test_real_files(corpus: Path, tmp_path: Path) -> None:
 
 def roll(rows: list[dict[str, Any]], table: str, schema: pa.Schema | None = None) -> list[dict[str, Any]]:
     """The rollup of these rows, with the columns of a profile."""
-    from dicomflow.schema.arrow import instances_schema
-    from dicomflow.schema.profile import load_profile
-
     schema = schema or instances_schema(load_profile("standard"))
     full = [{"source_uri": f"/s/{place}", "source_size": 10, "status": "ok", **row} for place, row in enumerate(rows)]
     found = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in full], schema)
@@ -161,9 +165,6 @@ def test_hostile_values() -> None:
 
 def test_columns_that_are_not_what_they_are_called() -> None:
     """A profile may name anything anything: what has another type is not taken for it."""
-    from dicomflow.schema.arrow import instances_schema
-    from dicomflow.schema.profile import load_profile
-
     schema = instances_schema(load_profile("minimal"))
     at = schema.get_field_index("Rows")
     odd = schema.set(at, pa.field("Rows", pa.string()))
@@ -172,3 +173,50 @@ def test_columns_that_are_not_what_they_are_called() -> None:
     assert row["Rows"] is None and row["frame_count"] == 0
     no_series = pa.schema([field for field in schema if field.name != "SeriesInstanceUID"])
     assert [row["SeriesInstanceUID"] for row in roll([{"Rows": 1}, {"Rows": 2}], "series", no_series)] == [None]
+
+
+ORIENTED = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_what_is_missing_is_told_apart() -> None:
+    """Positions of instances and of frames, spacings: every combination of two instances, against a recomputation."""
+    points: list[Any] = [None, [0.0, 0.0, 1.0], [0.0, None, 1.0]]
+    frames: list[Any] = [
+        None,
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]],
+        [[0.0, 0.0, 0.0]],
+        [None, [0.0, 0.0, 2.0]],
+        [None, None],
+    ]
+    kinds = [
+        {
+            "ImagePositionPatient": point,
+            "ImageOrientationPatient": turned,
+            "FrameImagePositionPatient": each,
+            "NumberOfFrames": count,
+            "PixelSpacing": spacing,
+            "Rows": 8,
+        }
+        for point, turned, each, count, spacing in itertools.product(
+            points, [None, ORIENTED], frames, [None, 2], [None, [0.5, 0.5]]
+        )
+    ]
+    pairs = [*itertools.product(kinds, kinds[::7]), *((kind, {**kind, "PixelSpacing": [0.5, 0.6]}) for kind in kinds)]
+    rows = [{"SeriesInstanceUID": f"{place:06}", **row} for place, pair in enumerate(pairs) for row in pair]
+    schema = instances_schema(load_profile("standard"))
+    found = {row["SeriesInstanceUID"]: row["irregularities"] for row in roll(rows, "series", schema)}
+    for place, pair in enumerate(pairs):
+        said = set(found[f"{place:06}"]) & set(FLAGS)
+        assert said == flag(list(pair)), pair
+        assert not {"no_geometry", "no_frame_positions"} <= said
+    assert {one for flags in found.values() for one in flags} >= set(FLAGS)
+
+
+def test_a_spacing_that_is_missing_is_mixed() -> None:
+    """Where others of the series have one; where none has, there is nothing to be mixed."""
+    spaced = {"SeriesInstanceUID": "1", "PixelSpacing": [0.5, 0.5]}
+    for others, is_mixed in (([spaced], False), ([{"SeriesInstanceUID": "1"}], True)):
+        (row,) = roll([spaced, *others], "series")
+        assert ("mixed_spacing" in row["irregularities"]) is is_mixed
+    (row,) = roll([{"SeriesInstanceUID": "1"}] * 2, "series")
+    assert "mixed_spacing" not in row["irregularities"]

@@ -9,9 +9,10 @@ import pytest
 
 from dicomflow.dictionary import PYDICOM_VERSION
 from dicomflow.errors import ConfigError
-from dicomflow.schema.arrow import FORMAT_VERSION, files_schema, instances_schema, profile_of, schema_fingerprint
+from dicomflow.schema.arrow import files_schema, instances_schema, profile_of, schema_fingerprint
 from dicomflow.schema.column import ISSUES_TYPE
 from dicomflow.schema.profile import load_profile
+from dicomflow.schema.version import FORMAT_VERSION
 
 STANDARD = load_profile("standard")
 SOURCE = [

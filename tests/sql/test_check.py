@@ -70,3 +70,30 @@ def test_length() -> None:
         check_length("x" * (MAX_LENGTH + 1))
     with pytest.raises(DatasetError, match="NUL"):
         check_length("\0")
+
+
+def table(name: str) -> dict[str, Any]:
+    return {"type": "BASE_TABLE", "table_name": name}
+
+
+def ctes(*names: str) -> dict[str, Any]:
+    return {"type": "SELECT_NODE", "cte_map": {"map": [{"key": name, "value": {}} for name in names]}}
+
+
+@pytest.mark.parametrize(
+    ("inner", "found"),
+    [
+        ([], set()),
+        ([table("Instances")], {"instances"}),
+        ([table("instances"), ctes("files"), table("FILES")], {"instances", "files"}),  # it may be made of files
+        ([table("t"), ctes("T", "u"), table("files")], {"files"}),
+        ([table("instancs")], None),  # what was meant?
+        ([table("tables")], None),
+        ([table("instances"), {"type": "SHOW_REF"}], None),
+    ],
+)
+def test_tables_that_are_named(inner: list[Any], found: set[str] | None) -> None:
+    """Also in another spelling; any, where it is not clear which."""
+    asked = parsed(["SELECT"], select(*inner))._replace(tables=frozenset({"instances", "files", "series"}))
+    assert check_reads_only(asked) == found
+    assert check_reads_only(parsed(["MULTI"], words=["pivot", "instances"])) is None

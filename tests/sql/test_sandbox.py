@@ -190,6 +190,48 @@ def test_what_reads_is_answered(sandbox: Sandbox, query: str, rows: int) -> None
     assert sum(batch.num_rows for batch in sandbox.ask(query).batches(["c0"])) == rows
 
 
+@pytest.mark.parametrize(
+    ("query", "made"),
+    [
+        ("select 1", set()),
+        ("select count(*) from Instances", {"instances"}),
+        ("with files as (from instances) from files", {"instances", "files"}),
+        ("with instances as (from main.files) from instances", {"instances", "files"}),
+        ("select (select count(*) from files) from memory.main.instances", {"instances", "files"}),
+        ("from 'instances'", {"instances"}),
+        ("show tables", {"instances", "files"}),
+        ("select table_name from information_schema.tables", {"instances", "files"}),
+        ("pivot instances on Modality using count(*)", {"instances", "files"}),
+    ],
+)
+def test_a_table_is_opened_when_it_is_named(sandbox: Sandbox, query: str, made: set[str]) -> None:
+    """The footers of all others need not be read; what a later question names is there."""
+    sandbox.ask(query).to_table()
+    names = sandbox._connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+    assert {name for (name,) in names} == made
+    assert sandbox.ask("from instances, files").to_table().num_rows == 36
+
+
+def test_what_was_meant(sandbox: Sandbox) -> None:
+    """A table of no such name: the error knows those that there are."""
+    with pytest.raises(DatasetError, match="instances"):
+        sandbox.ask("from instancez")
+    with pytest.raises(DatasetError, match="Modality"):
+        sandbox.ask("select Modalitty from instances")
+
+
+def test_a_damaged_table_is_its_own_matter(dest: Path) -> None:
+    """Whoever asks another one is answered; whoever asks it gets one line."""
+    (dest / "files/a.parquet").write_bytes(b"PAR1 is no part")
+    with Sandbox(views(dest), dest) as sandbox:
+        assert sandbox.ask("from instances").to_table().num_rows == 6
+        with pytest.raises(DatasetError) as caught:
+            sandbox.ask("from files")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(DatasetError):
+            sandbox.run_query("from instances")
+
+
 def test_links_that_lead_out(dest: Path) -> None:
     """A part that is a link to elsewhere is refused; one that stays inside, and a link to the dataset, are not."""
     part = dest / "instances/a.parquet"
@@ -342,3 +384,123 @@ def test_descriptors_are_given_back(dest: Path) -> None:
             next(sandbox.ask("from instances").batches())
     after = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     assert after <= before + 2 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_time_limit(batches: bool) -> None:
+    """A query that would go on for hours ends in one line, also between its rows; the next question has time of its own."""
+    endless = "select sum(hash(i)) from range(1_000_000_000_000) t(i)"
+    with Sandbox({}, limits=Limits(seconds=0.3)) as sandbox:
+        folder = sandbox._spill
+        answer = sandbox.ask("select i from range(1_000_000_000_000) t(i) where hash(i) > 5" if batches else endless)
+        with pytest.raises(DatasetError, match=r"stopped after 0\.3 s; give it more time"):
+            for _ in answer.batches() if batches else [answer.to_table()]:
+                pass
+        assert sandbox.ask("select 1").to_table().num_rows == 1
+        assert sandbox.run_query("select sum(hash(i)) from range(30_000_000) t(i)").to_table().num_rows == 1
+    assert not os.path.exists(folder)
+
+
+@pytest.mark.parametrize("seconds", [None, 1e9, float("inf")])
+def test_no_time_limit(seconds: float | None) -> None:
+    """Or one that is never reached."""
+    with Sandbox({}, limits=Limits(seconds=seconds)) as sandbox:
+        assert sandbox.ask("select sum(i) from range(30_000_000) t(i)").to_table().num_rows == 1
+
+
+_GIANT = """
+import sys, tempfile
+from dicomflow.cli.startup import limit_memory
+from dicomflow.errors import DatasetError
+from dicomflow.sql.output import iter_csv, iter_ndjson, iter_rows
+from dicomflow.sql.sandbox import Limits, Sandbox
+
+tempfile.tempdir = sys.argv[1]
+with Sandbox({}, limits=Limits(memory=128 << 20, threads=2)) as sandbox:
+    list(iter_csv(sandbox.ask("select repeat('x', 100) as a")))
+    with limit_memory(600 << 20):
+        for make in (iter_csv, iter_ndjson, iter_rows):
+            try:
+                list(make(sandbox.ask(sys.argv[2])))
+            except (DatasetError, MemoryError) as error:
+                print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select repeat('x', 2_000_000_000) as a",
+        "select range(500_000_000) as a",
+        "select list(repeat('x', 1_000_000)) as a from range(5000)",
+        "select string_agg(repeat('x', 1_000_000), '') as a from range(5000)",
+    ],
+)
+def test_one_giant_value(tmp_path: Path, query: str) -> None:
+    """DuckDB does not count it while it makes it: the system refuses, and that is one line each time, and no file."""
+    command = [sys.executable, "-c", _GIANT, str(tmp_path), query]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and all("memory" in line or line.startswith("MemoryError") for line in lines), lines
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("Modality = 'CT'", 2),
+        ("Modality = 'CT' -- and so on", 2),
+        ("PatientID is null or Rows > 500", 3),
+        ("SOPInstanceUID in (select SOPInstanceUID from files where Modality = 'MR')", 3),
+        ("exists (from files f where f.Rows > instances.Rows)", 3),
+        ("Rows between 1 and 100", 1),
+        ("null", 0),
+        ("(true)", 6),
+    ],
+)
+def test_rows_for_which_a_condition_holds(sandbox: Sandbox, condition: str, rows: int) -> None:
+    """Columns as they were asked for, rows in the order of the table."""
+    found = sandbox.ask_where("instances", ["Rows", "SOPInstanceUID"], condition).to_table()
+    assert found.num_rows == rows and found.column_names == ["Rows", "SOPInstanceUID"]
+    uids = found["SOPInstanceUID"].to_pylist()
+    assert uids == sorted(uids)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "",
+        "*",
+        "true, false",
+        "true) or (false); select 1",
+        "true; select 1",
+        "true) union all select Rows, PatientID from files where (true",
+        "true) from files where (true",
+        "true) limit (1",
+        "true) order by (1",
+        "true) group by (1",
+        "true) having (true",
+        "true) qualify (true",
+        "true) as x, (true",
+        "1) from files, (select 1",
+        "true /*",
+        "'x",
+        "exists (from read_text('/etc/passwd'))",
+        "exists (from '/etc/passwd')",
+        "getenv('HOME') is null",
+        "(select count(*) from duckdb_settings()) > 0",
+        "nonsense = 1",
+        "count(*) > 1",
+        "row_number() over () < 3",
+        "'Doe' = $1",
+        "\0",
+        "(" * 50_000 + "true" + ")" * 50_000,
+    ],
+)
+def test_what_is_no_condition(sandbox: Sandbox, condition: str) -> None:
+    """One line; nothing comes out that was not asked for, and the sandbox goes on."""
+    with pytest.raises(DatasetError) as caught:
+        sandbox.ask_where("instances", ["SOPInstanceUID"], condition).to_table()
+    assert "\n" not in str(caught.value)
+    assert sandbox.ask_where("instances", ["Rows"], "true").to_table().num_rows == 6
