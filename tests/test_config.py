@@ -17,7 +17,8 @@ from dicomflow.errors import ConfigError
 from dicomflow.yamlfile import read_yaml_mapping
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SETTINGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.name.startswith("columns"))
+SETTINGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.name.startswith(("columns", "dask")))
+"""Settings of dicomflow: column profiles and Dask's own are others."""
 
 
 def load_text(folder: Path, text: str) -> Config:

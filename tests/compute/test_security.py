@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,9 +203,7 @@ def test_dataset_over_tls_is_the_same(tls_cluster: tuple[str, dict[str, str]], t
     assert here.num_rows > 0 and here.equals(there)
     cert, key = make_certificate(tmp_path, "stranger")
     strange = {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
-    began = time.monotonic()
     with pytest.raises(ComputeError, match="no Dask scheduler can be reached there"):
         dicomflow.extract(
             tmp_path / "scans", tmp_path / "none", scheduler=address, cluster__tls=strange, compute__connect_timeout=2.0
         )
-    assert time.monotonic() - began < 60
