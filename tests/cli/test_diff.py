@@ -35,8 +35,10 @@ def dests(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_exit_codes(run: Run, dests: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 the same, 1 different, 2 trouble, whatever trouble it is."""
     one, two = dests
-    same = run("diff", one, one)
-    assert (same.code, same.err) == (0, "dicomflow: 0 rows differ\n")
+    shutil.copytree(one, tmp_path / "copy")
+    copy, same = run("diff", one, tmp_path / "copy"), run("diff", one, one)
+    assert (copy.code, copy.err) == (0, "dicomflow: 0 rows differ\n")
+    assert same.code == 0 and "both are the same version, 1, of one dataset" in same.err
     assert run("diff", one, two).code == run("diff", two, one, "--json").code == 1
     trouble = run("diff", one, tmp_path)
     assert trouble.code == 2 and "no dicomflow dataset here" in trouble.err and trouble.out == ""
