@@ -25,7 +25,9 @@ import pyarrow as pa
 try:
     from dicomflow.dataset import cells
 
-    COMPILED = True
+    COMPILED = not str(cells.__file__).endswith(
+        ".py"
+    )  # where Cython is there, what was not compiled can be imported, too
 except ImportError:
     COMPILED = False
 

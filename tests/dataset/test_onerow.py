@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import math
 import mmap
 import tempfile
@@ -249,3 +250,15 @@ def test_texts_of_a_row_walk_a_dictionary_once(tmp_path: Path, monkeypatch: pyte
     part = write(tmp_path, [row])
     assert read(part, row["SOPInstanceUID"]) == row
     assert sum(walked) <= 2 * len(texts)
+
+
+def test_what_was_not_compiled_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cython's stand-in lets the source be imported; it would fail when it is called."""
+    try:
+        monkeypatch.setattr(onerow.cells, "__file__", "cells.py")
+        assert not importlib.reload(onerow).COMPILED
+        with pytest.raises(ValueError, match="the key is not first"):
+            onerow.RowReader(SCHEMA, "SOPInstanceUID")
+    finally:
+        monkeypatch.undo()
+        importlib.reload(onerow)
