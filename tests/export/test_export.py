@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,7 +160,7 @@ def test_what_was_done_to_each_column(dest: Path, tmp_path: Path) -> None:
         if action == "empty":
             assert written[name].null_count == written.num_rows
         elif action == "keep":
-            assert written[name].to_pylist() == before[name].to_pylist()
+            assert Counter(map(str, written[name].to_pylist())) == Counter(map(str, before[name].to_pylist()))
         elif action in ("uid", "hash", "shift"):
             pairs = zip(written[name].to_pylist(), before[name].to_pylist(), strict=True)
             assert all(one != other for one, other in pairs if other not in (None, []))
