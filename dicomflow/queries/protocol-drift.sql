@@ -1,4 +1,5 @@
 -- Protocols whose settings differ from series to series on one scanner: each variant, in the order of its first use
+-- needs: Manufacturer, ManufacturerModelName, DeviceSerialNumber, Modality, ProtocolName, SeriesInstanceUID, StudyDate, KVP, ConvolutionKernel, SliceThickness, PixelSpacing, SpiralPitchFactor, MagneticFieldStrength, RepetitionTime, EchoTime, InversionTime, FlipAngle, SoftwareVersions
 with settings as (
     select
         Manufacturer, ManufacturerModelName, DeviceSerialNumber, Modality, ProtocolName,

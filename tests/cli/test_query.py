@@ -150,6 +150,16 @@ def test_named(run: Run, dest: Path) -> None:
     assert run("query", dest, "select 1", "--show").code == 2
 
 
+def test_named_without_its_columns(run: Run, studies: Path, tmp_path: Path) -> None:
+    """That nothing is missing where no position is known would be no answer: the columns that are lacking are named."""
+    dicomflow.extract(studies, tmp_path / "out", columns="minimal", scheduler="threads")
+    for name, lacking in {"missing-slices": "ImagePositionPatient", "exposure-times": "ProtocolName, Exp"}.items():
+        found = run("query", tmp_path / "out", f"@{name}")
+        assert found.code == 1 and found.out == "" and f"@{name} needs columns" in found.err
+        assert "lacks: " in found.err and lacking in found.err and "add-columns" in found.err
+    assert run("query", tmp_path / "out", "@studies-per-month").code == 0
+
+
 def test_query_from_stdin(run: Run, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dash reads it there."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("select 6 * 7 as n -- a comment\n;\n"))

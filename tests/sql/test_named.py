@@ -264,6 +264,17 @@ def test_all_are_described_and_tested() -> None:
         assert query.sql.endswith("\n") and f"test_{query.name.replace('-', '_')}" in globals()
 
 
+def test_needs_are_named(parts: dict[str, list[Path]], tmp_path: Path) -> None:
+    """With the columns that it names, and those that each dataset has, a query of ``instances`` runs."""
+    rows = pq.read_table(parts["instances"][0])
+    of_each = ["source_uri", "source_size", "status"]
+    for query in list_queries():
+        assert set(query.needs) <= set(rows.column_names) and len(set(query.needs)) == len(query.needs)
+        pq.write_table(rows.select([*query.needs, *of_each]), tmp_path / "instances.parquet")
+        with Sandbox({**parts, "instances": [tmp_path / "instances.parquet"]}) as sandbox:
+            sandbox.ask(query.sql).to_table()
+
+
 def test_unknown_name() -> None:
     """The nearest is named; nothing but a name is looked up."""
     with pytest.raises(ConfigError, match="did you mean scanner-fleet"):
