@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +50,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     dataset = dicomflow.open_dataset(folder / "dest")
     pq.write_table(_plant(dataset.to_arrow()), folder / "instances.parquet")
     pq.write_table(SERIES, folder / "series.parquet")
-    return {name: [folder / f"{name}.parquet"] for name in ("instances", "series")}
+    pq.write_table(_make_ledger(pq.read_table(folder / "instances.parquet")), folder / "files.parquet")
+    return {name: [folder / f"{name}.parquet"] for name in ("instances", "series", "files")}
 
 
 def _plant(rows: pa.Table) -> pa.Table:
@@ -64,7 +66,16 @@ def _plant(rows: pa.Table) -> pa.Table:
             row["SliceThickness"], row["PixelSpacing"] = 9.0, [0.5, 0.5]
             row["StudyDate"] = row["StudyDate"] and row["StudyDate"] - timedelta(days=365)
         row["status"] = "partial" if place % 70 == 3 else row["status"]
+        row["BitsStored"] = None if place % 280 == 73 else row["BitsStored"]
     return pa.Table.from_pylist(changed, rows.schema)
+
+
+def _make_ledger(rows: pa.Table) -> pa.Table:
+    """Of these rows: every second header that is not whole was stripped on purpose, the others broke off."""
+    codes = itertools.cycle(["truncated", "ends_early"])
+    statuses = rows["status"].to_pylist()
+    found = [next(codes) if status == "partial" else None for status in statuses]
+    return pa.table({"uri": rows["source_uri"], "status": statuses, "code": pa.array(found, pa.string())})
 
 
 SERIES = pa.table(
@@ -178,9 +189,14 @@ def test_exposure_times(ask: Callable[[str], Rows], frame: pd.DataFrame) -> None
             assert row[name] == (pytest.approx(values.median()) if len(values) else None)
 
 
-def test_protocol_drift(ask: Callable[[str], Rows], frame: pd.DataFrame) -> None:
-    """Each variant of each protocol that has several, numbered by first use."""
-    known = frame[frame["ProtocolName"].notna()]
+def test_protocol_drift(ask: Callable[[str], Rows], frame: pd.DataFrame, parts: dict[str, list[Path]]) -> None:
+    """Each variant of each protocol that has several, numbered by first use; a header that breaks off is none."""
+    ledger = pq.read_table(parts["files"][0]).to_pandas()
+    broken = ledger.loc[ledger["code"] == "truncated", "uri"]
+    assert 0 < len(broken) < (ledger["status"] == "partial").sum()
+    short = (frame["status"] == "partial") & frame["BitsStored"].isna()
+    assert (short & ~frame["source_uri"].isin(broken)).any() and (~short & (frame["status"] == "partial")).any()
+    known = frame[frame["ProtocolName"].notna() & ~frame["source_uri"].isin(broken) & ~short]
     expected: dict[tuple[str, ...], dict[tuple[str, ...], tuple[Any, ...]]] = {}
     for protocol, rows in known.fillna(dict.fromkeys(PROTOCOL, "")).groupby(PROTOCOL):
         settings = rows.apply(lambda row: key(row, SETTINGS), axis=1)
