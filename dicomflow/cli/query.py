@@ -69,7 +69,7 @@ def _parse_size(text: str | int) -> int:
 
 
 @click.command("query")
-@click.argument("dest")
+@click.argument("dest", required=False, metavar="DEST")
 @click.argument("query", required=False)
 @click.option("--list", "list_them", is_flag=True, help="List the ready-made queries, and do nothing else.")
 @click.option("--show", is_flag=True, help="Print the SQL of a ready-made query, and do nothing else.")
@@ -103,7 +103,7 @@ def _parse_size(text: str | int) -> int:
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
 @click.option("--quiet", is_flag=True, help="Do not say on stderr how many rows there were; only errors.")
 def command(
-    dest: str, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
+    dest: str | None, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
 ) -> int:
     """Ask SQL of the dataset DEST: of its tables instances, files, conflicts, series, studies and patients.
 
@@ -120,6 +120,8 @@ def command(
     """
     if list_them:
         return _list()
+    if dest is None:
+        raise click.UsageError("Missing argument 'DEST'.")
     if query is None:
         raise click.UsageError("Missing argument 'QUERY'.  There is --list for the ready-made ones.")
     if show:

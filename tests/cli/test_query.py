@@ -136,7 +136,8 @@ def run_in_terminal(*arguments: str) -> str:
 
 def test_named(run: Run, dest: Path) -> None:
     """They are listed, shown, and run by @NAME."""
-    listed = run("query", dest, "--list")
+    listed = run("query", "--list")
+    assert listed == run("query", dest, "--list") and run("query").code == 2
     assert listed.code == 0 and [line.split()[0] for line in listed.out.splitlines()] == [
         f"@{query.name}" for query in list_queries()
     ]
