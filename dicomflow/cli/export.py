@@ -82,7 +82,7 @@ class Options(TypedDict):
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The key of the pseudonyms: the same ones each time.",
+    help="The key of the pseudonyms: the same ones each time.  Make one: (umask 077; openssl rand -hex 32 > FILE)",
 )
 @click.option(
     "--with-patient-identity", is_flag=True, help="Take nothing out: names, IDs and dates of patients are written."

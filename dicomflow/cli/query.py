@@ -116,7 +116,7 @@ def command(
       dicomflow query headers "select Modality, count(*) as n from instances group by all order by n desc"
       dicomflow query headers @scanner-fleet
       dicomflow query headers "from instances where Modality = 'CT'" -o ct.parquet
-      dicomflow query headers --list
+      dicomflow query --list
     """
     if list_them:
         return _list()
