@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import re
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -118,11 +120,12 @@ class Dataset:
             filters: as ``pyarrow.parquet.read_table`` takes them, such as ``[("Modality", "==", "CT")]``.
 
         Raises:
-            DatasetError: a later run has replaced parts.
+            DatasetError: there is no such column, or a later run has replaced parts.
         """
         expression = None if filters is None else _to_expression(filters)
         try:
-            return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
+            with self._naming_columns():
+                return self.instances.to_table(columns=None if columns is None else list(columns), filter=expression)
         except FileNotFoundError:
             raise DatasetError(
                 f"{self.root}: version {self.version} is no longer whole, a later run replaced parts of it; open it again"
@@ -143,9 +146,15 @@ class Dataset:
 
         table = self.instances
         expression = None if filters is None else _to_expression(filters)
-        pieces = [piece for part in table.get_fragments(expression) for piece in part.split_by_row_group(expression)]
-        pieces = pieces or list(table.get_fragments())[:1]  # a frame has at least one partition, be it without rows
         names = table.schema.names if columns is None else list(columns)
+        with self._naming_columns():
+            table.scanner(
+                columns=names, filter=expression
+            )  # reads nothing; where Dask computes it would be late to say
+            pieces = [
+                piece for part in table.get_fragments(expression) for piece in part.split_by_row_group(expression)
+            ]
+        pieces = pieces or list(table.get_fragments())[:1]  # a frame has at least one partition, be it without rows
         read = partial(_read_piece, schema=table.schema, columns=names, expression=expression)
         return make_frame(read, pieces, _to_frame(table.schema.empty_table().select(names)))
 
@@ -272,6 +281,20 @@ class Dataset:
         megabytes = self.snapshot.bytes(table) / 1e6
         numbers = (f"{self.snapshot.rows(table):,}", columns, f"{len(parts):,}", f"{megabytes:,.1f}")
         return f"<tr><th>{table}</th>{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
+
+    @contextlib.contextmanager
+    def _naming_columns(self) -> Iterator[None]:
+        """A column that is not there is named, without the list of all others that Arrow gives."""
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            unknown = re.match(r"No match for FieldRef\.Name\((.*)\) in ", str(error))
+            if unknown is None:
+                raise
+            name = unknown[1]
+            near = get_close_matches(name[:64], self.schema.names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f" (profile {self.snapshot.profile!r})"
+            raise DatasetError(f"{self.root}: has no column {name!r}{hint}") from None
 
     @cached_property
     def _rows_by_key(self) -> RowFinder:

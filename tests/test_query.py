@@ -50,6 +50,19 @@ def test_columns_and_filters(dest: Path) -> None:
     assert len(dataset.to_pandas(filters=either)) == dataset.to_arrow().num_rows == 5
 
 
+@pytest.mark.parametrize("method", ["to_arrow", "to_pandas", "to_dask"])
+def test_unknown_column(dest: Path, method: str) -> None:
+    """In one line, be it asked for or filtered by; the nearest name is given, if there is one."""
+    read = getattr(dicomflow.open_dataset(dest), method)
+    for arguments, said in (
+        ((["Modalty"],), "has no column 'Modalty'; did you mean 'Modality'\\?$"),
+        ((["Modality"], [("Modalty", "==", "CT")]), "has no column 'Modalty'; did you mean 'Modality'\\?$"),
+        ((["Zzz(x) in y"],), r"has no column 'Zzz\(x\) in y' \(profile 'minimal'\)$"),
+    ):
+        with pytest.raises(DatasetError, match=said):
+            read(*arguments)
+
+
 def test_tables(dest: Path) -> None:
     """The three tables are pyarrow datasets with their schema, also the one without rows."""
     dataset = dicomflow.open_dataset(dest)

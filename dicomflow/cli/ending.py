@@ -23,7 +23,7 @@ def judge(summary: RunSummary, config: Config) -> int:
         return 0
     print_message(
         f"{summary.failed:,} of {summary.files:,} files failed ({format_share(summary.failed_share)}), "
-        f"more than --max-failed {format_share(config.max_failed)} allows"
+        f"more than --max-failed {config.max_failed * 100:g} % allows"
     )
     return TOO_MANY_FAILED
 

@@ -7,6 +7,7 @@ brings DuckDB is loaded when the command runs.
 from __future__ import annotations
 
 import codecs
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO, TypedDict, Unpack, cast
@@ -81,7 +82,7 @@ class Options(TypedDict):
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The key of the pseudonyms: the same ones each time.",
+    help="The key of the pseudonyms: the same ones each time.  Make one: (umask 077; openssl rand -hex 32 > FILE)",
 )
 @click.option(
     "--with-patient-identity", is_flag=True, help="Take nothing out: names, IDs and dates of patients are written."
@@ -131,7 +132,7 @@ def command(dest: str, **options: Unpack[Options]) -> int:
         with_patient_identity=options["with_patient_identity"],
         config=config,
     )
-    return _report(summary, output, config, quiet=options["quiet"])
+    return _report(summary, dest, output, config, quiet=options["quiet"])
 
 
 def _explain(dest: str, config: ExportConfig, options: Options) -> int:
@@ -199,11 +200,11 @@ class TerminalSink:
         self._stream.flush()
 
 
-def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet: bool) -> int:
+def _report(summary: ExportSummary, dest: str, output: str, config: ExportConfig, *, quiet: bool) -> int:
     for missing in summary.missing:
-        print_message(_describe_missing(missing))
+        print_message(_describe_missing(missing, config.where))
     if summary.missing and summary.deidentified is not None:
-        print_message('their files: dicomflow query DEST "select source_uri from instances where NAME is null"')
+        print_message(f"their files: {_ask_for_files(summary.missing, dest, config.where)}")
     if summary.refused:
         print_message(
             "error: nothing was written, rows are incomplete; --incomplete drop leaves them out, keep writes them"
@@ -226,13 +227,24 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet:
     return TOO_MANY_FAILED if summary.missing and config.incomplete == "drop" else 0
 
 
-def _describe_missing(missing: Missing) -> str:
+def _describe_missing(missing: Missing, where: str | None) -> str:
     """Files are named only where identities are: the names of folders are often those of patients."""
+    rows = "1 row" if missing.rows == 1 else f"{missing.rows:,} rows"
     more = ", ..." if missing.rows > len(missing.first) else ""
     which = ", ".join(missing.uris or map(str, missing.first))
     if missing.uris:
-        return f"{missing.name} is missing in {missing.rows:,} rows: {which}{more}"
-    return f"{missing.name} is missing in {missing.rows:,} rows: number {which}{more} of instances"
+        return f"{missing.name} is missing in {rows}: {which}{more}"
+    return (
+        f"{missing.name} is missing in {rows}: number {which}{more} of {'those of --where' if where else 'instances'}"
+    )
+
+
+def _ask_for_files(missing: list[Missing], dest: str, where: str | None) -> str:
+    """A command that lists them, to be copied."""
+    lacking = " or ".join(f'"{column.name}" is null' for column in missing)
+    condition = f"({where}) and ({lacking})" if where else lacking
+    query = f"select source_uri from instances where {condition}"  # noqa: S608  # it is printed, for whoever wrote the condition
+    return shlex.join(["dicomflow", "query", dest, query])
 
 
 def _describe(summary: ExportSummary) -> str:

@@ -18,11 +18,13 @@ import dicomflow
 from dicomflow.cli.output import check_outside, guess_format, say_no_rows, say_written, stdout_console
 from dicomflow.cli.session import print_message
 from dicomflow.cli.startup import limit_memory, spare_pandas
+from dicomflow.dataset.parts import read_schema
 from dicomflow.dataset.storage import write_atomically
 from dicomflow.errors import DatasetError
+from dicomflow.query import Dataset
 from dicomflow.report.result import render_result
 from dicomflow.report.text import harmless, harmless_json
-from dicomflow.sql.named import find_query, list_queries
+from dicomflow.sql.named import NamedQuery, find_query, list_queries
 from dicomflow.sql.output import FORMATS, iter_rows, write_parquet
 from dicomflow.sql.sandbox import BATCH_ROWS, GIB, MIN_MEMORY, NO_MEMORY, Answer, Limits
 
@@ -67,7 +69,7 @@ def _parse_size(text: str | int) -> int:
 
 
 @click.command("query")
-@click.argument("dest")
+@click.argument("dest", required=False, metavar="DEST")
 @click.argument("query", required=False)
 @click.option("--list", "list_them", is_flag=True, help="List the ready-made queries, and do nothing else.")
 @click.option("--show", is_flag=True, help="Print the SQL of a ready-made query, and do nothing else.")
@@ -101,7 +103,7 @@ def _parse_size(text: str | int) -> int:
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads.  [default: one per core]")
 @click.option("--quiet", is_flag=True, help="Do not say on stderr how many rows there were; only errors.")
 def command(
-    dest: str, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
+    dest: str | None, query: str | None, list_them: bool, show: bool, output: Path | None, **options: Unpack[Options]
 ) -> int:
     """Ask SQL of the dataset DEST: of its tables instances, files, conflicts, series, studies and patients.
 
@@ -114,10 +116,12 @@ def command(
       dicomflow query headers "select Modality, count(*) as n from instances group by all order by n desc"
       dicomflow query headers @scanner-fleet
       dicomflow query headers "from instances where Modality = 'CT'" -o ct.parquet
-      dicomflow query headers --list
+      dicomflow query --list
     """
     if list_them:
         return _list()
+    if dest is None:
+        raise click.UsageError("Missing argument 'DEST'.")
     if query is None:
         raise click.UsageError("Missing argument 'QUERY'.  There is --list for the ready-made ones.")
     if show:
@@ -127,8 +131,11 @@ def command(
     sql = _read_query(query)
     spare_pandas()
     limits = Limits(memory=options["memory"], threads=options["threads"], seconds=options["timeout"])
+    dataset = dicomflow.open_dataset(dest)
+    if query.startswith("@"):
+        _check_columns(dest, dataset, find_query(query[1:]))
     try:
-        with limit_memory(options["memory"] + _ONE_VALUE), dicomflow.open_dataset(dest).ask(sql, limits) as answer:
+        with limit_memory(options["memory"] + _ONE_VALUE), dataset.ask(sql, limits) as answer:
             _give(answer, output, form, options)
     except MemoryError:
         raise DatasetError(NO_MEMORY) from None
@@ -169,6 +176,21 @@ def _check_output(dest: str, output: Path | None, form: str) -> None:
             raise click.UsageError("Parquet goes into a file: -o FILE.parquet")
         return
     check_outside(dest, output)
+
+
+def _check_columns(dest: str, dataset: Dataset, query: NamedQuery) -> None:
+    """A ready-made query of columns that are not there would fail, or find nothing: no missing slice where no position is.
+
+    Raises:
+        DatasetError: the dataset lacks some.
+    """
+    there = set(read_schema(dataset.parts("instances")[0]).names)
+    lacking = [name for name in query.needs if name not in there]
+    if lacking:
+        raise DatasetError(
+            f"@{query.name} needs columns that the profile {dataset.snapshot.profile!r} of {dest} lacks: {', '.join(lacking)}; "
+            "`dicomflow add-columns` gives it a profile that has them, as standard has"
+        )
 
 
 def _read_query(query: str) -> str:

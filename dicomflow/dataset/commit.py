@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dicomflow.dataset.layout import TABLES, Layout, list_parts, part_name
+from dicomflow.dataset.layout import PRIVATE, TABLES, Layout, list_parts, part_name
 from dicomflow.dataset.lock import WriteLock
 from dicomflow.dataset.snapshot import Snapshot, check_format, read_json
 from dicomflow.dataset.storage import link_or_copy, replace_folder, sync_folder, write_json
@@ -31,7 +31,7 @@ def prepare_destination(layout: Layout) -> None:
     """Make sure that DEST is a dicomflow dataset or can become one.
 
     Raises:
-        DatasetError: it is a file, holds other things, or cannot be written.
+        DatasetError: it is a file, holds other things, lies in a table of a dataset, or cannot be written.
     """
     root = layout.root
     try:
@@ -44,12 +44,22 @@ def prepare_destination(layout: Layout) -> None:
             raise DatasetError(f"{root}: is a file; DEST is a folder")
         if root.is_dir() and not layout.private.is_dir() and any(root.iterdir()):
             raise DatasetError(f"{root}: is not empty and not a dicomflow dataset; name an empty or a new folder")
+        _check_outside(root)
         _make_folder(layout.private)
         probe = layout.private / f".probe.{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise DatasetError(f"{root}: cannot be written: {describe(error)}") from None
+
+
+def _check_outside(root: Path) -> None:
+    """What stands in the folders of another dataset would be read as rows of its tables, or be removed with them."""
+    for above in root.parents:
+        if root.relative_to(above).parts[0] in (*TABLES, PRIVATE) and Layout(above).is_dataset():
+            raise DatasetError(
+                f"{root}: lies in a table of the dataset {above}, whose folders are its own; choose another folder"
+            )
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,4 +1,5 @@
 -- CT series that are one regular volume of thin slices, fit for training or measuring: one per row, to be used as a manifest
+-- needs: SeriesInstanceUID, Modality, ImagePositionPatient, ImageOrientationPatient
 select
     PatientID, StudyInstanceUID, SeriesInstanceUID,
     StudyDate, BodyPartExamined, SeriesDescription,

@@ -1,4 +1,5 @@
 -- Exposure by scanner and protocol (CT, X-ray): time in ms, tube current in mA, dose; median, extremes and 95th percentile
+-- needs: Modality, Manufacturer, ManufacturerModelName, DeviceSerialNumber, ProtocolName, SeriesInstanceUID, ExposureTime, XRayTubeCurrent, KVP, Exposure, CTDIvol
 select
     Modality,
     Manufacturer,

@@ -1,4 +1,5 @@
 -- Series that may not have arrived whole: numbers missing between the first and the last InstanceNumber, headers that break off
+-- needs: PatientID, StudyInstanceUID, SeriesInstanceUID, Modality, SeriesDescription, InstanceNumber
 select
     string_agg(distinct PatientID, ' / ' order by PatientID) as PatientID,
     string_agg(distinct StudyInstanceUID, ' / ' order by StudyInstanceUID) as StudyInstanceUID,

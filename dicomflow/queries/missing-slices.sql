@@ -1,4 +1,5 @@
 -- Series with gaps between their slices: how many slices are missing, and where the gaps are
+-- needs: SeriesInstanceUID, ImagePositionPatient, ImageOrientationPatient
 with gaps as (
     select
         SeriesInstanceUID,

@@ -1,4 +1,5 @@
 -- Protocols whose settings differ from series to series on one scanner: each variant, in the order of its first use
+-- needs: Manufacturer, ManufacturerModelName, DeviceSerialNumber, Modality, ProtocolName, SeriesInstanceUID, StudyDate, KVP, ConvolutionKernel, SliceThickness, PixelSpacing, SpiralPitchFactor, MagneticFieldStrength, RepetitionTime, EchoTime, InversionTime, FlipAngle, SoftwareVersions, BitsStored
 with settings as (
     select
         Manufacturer, ManufacturerModelName, DeviceSerialNumber, Modality, ProtocolName,
@@ -20,6 +21,10 @@ with settings as (
         } as setting
     from instances
     where ProtocolName is not null
+        -- what a header that breaks off does not say is no other setting; one without pixels that comes as far as BitsStored was
+        -- stripped, and says all of them
+        and source_uri not in (select uri from files where status = 'partial' and code <> 'ends_early')
+        and (status <> 'partial' or BitsStored is not null)
 ),
 variants as (
     select

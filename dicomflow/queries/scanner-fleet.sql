@@ -1,4 +1,5 @@
 -- Which scanners sent images: maker, model, serial number, software, how much, and when first and last
+-- needs: Manufacturer, ManufacturerModelName, DeviceSerialNumber, StationName, InstitutionName, Modality, SoftwareVersions, StudyInstanceUID, SeriesInstanceUID, StudyDate
 select
     Manufacturer,
     ManufacturerModelName,

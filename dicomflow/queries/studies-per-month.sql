@@ -1,4 +1,5 @@
 -- Studies, series, instances and bytes of each month and modality, by StudyDate
+-- needs: StudyDate, Modality, StudyInstanceUID, SeriesInstanceUID
 select
     date_trunc('month', StudyDate)::date as month,
     Modality,

@@ -97,7 +97,8 @@ def _activity(status: DatasetStatus) -> Iterator[tuple[str, str]]:
     if status.staged:
         is_read = status.writer and status.writer.alive is not False
         taken = "read so far" if is_read else "can be taken up by the same command"
-        yield "staged", f"{_files(status.staged.files)} of {status.staged.tasks:,} tasks {taken}"
+        plural = "" if status.staged.tasks == 1 else "s"
+        yield "staged", f"{_files(status.staged.files)} of {status.staged.tasks:,} task{plural} {taken}"
 
 
 def _files(count: int) -> str:

@@ -91,11 +91,12 @@ def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
     if summary.issues:
         yield (
             "issues",
-            f"{summary.issues:,} remarks on values (null, or not as they should be); see the column `issues`",
+            f"{_count(summary.issues, 'remark')} on values (null, or not as they should be); see the column `issues`",
         )
     yield "dataset", f"{harmless(summary.dest)}, version {summary.version}"
     if summary.dashboard:
-        yield "dashboard", f"{harmless(summary.dashboard)}, while the run lasted"
+        is_ours = "://" not in summary.scheduler  # that of a scheduler at an address goes on
+        yield "dashboard", harmless(summary.dashboard) + (", while the run lasted" if is_ours else "")
 
 
 def _changes(summary: RunSummary) -> str:

@@ -2,7 +2,8 @@
 
 In: a name.  Out: its text.  Knows no dataset.
 
-Each is a file of ``dicomflow/queries``, whose first line is a comment that says what it answers.
+Each is a file of ``dicomflow/queries``, whose first line is a comment that says what it answers; the second names the columns of
+``instances`` that it needs, also those that only rollups are made from: without them it would find nothing, and not say why.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib.resources import files
 from dicomflow.errors import ConfigError
 
 _COMMENT = "-- "
+_NEEDS = "-- needs: "
 _SUFFIX = ".sql"
 
 
@@ -25,11 +27,13 @@ class NamedQuery:
     Attributes:
         name: such as ``scanner-fleet``.
         description: what it answers, in one line.
+        needs: columns of ``instances`` without which it means nothing.
         sql: its text, comments included.
     """
 
     name: str
     description: str
+    needs: tuple[str, ...]
     sql: str
 
 
@@ -60,5 +64,6 @@ def find_query(name: str) -> NamedQuery:
 
 
 def _parse(name: str, text: str) -> NamedQuery:
-    first, _, _ = text.partition("\n")
-    return NamedQuery(name=name, description=first.removeprefix(_COMMENT).strip(), sql=text)
+    first, second, _ = text.split("\n", 2)
+    needs = tuple(second.removeprefix(_NEEDS).split(", "))
+    return NamedQuery(name=name, description=first.removeprefix(_COMMENT).strip(), needs=needs, sql=text)

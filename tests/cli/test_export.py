@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,12 @@ def test_incomplete_rows(run: Run, dest: Path, tmp_path: Path) -> None:
     assert refused.code == 1 and not (tmp_path / "x.csv").exists()
     assert "NumberOfFrames is missing in 3 rows: number 1, 2, 3 of instances" in refused.err
     assert "Doe" not in refused.err and "f0" not in refused.err and "source_uri" in refused.err
+    chosen = run(*options, "--where", "Modality <> 'x' and SOPInstanceUID is not null")
+    assert "number 1, 2, 3 of those of --where" in chosen.err
+    for said in (refused.err, chosen.err):
+        (command,) = (line for line in said.splitlines() if "their files: " in line)
+        found = run(*shlex.split(command.partition("their files: dicomflow ")[2]))
+        assert found.code == 0 and len(found.out.splitlines()) == 4
     assert "/f0, " in run(*options, "--with-patient-identity").err
     assert run(*options, "--incomplete", "drop").code == 3
     assert run(*options, "--incomplete", "keep").code == 0

@@ -84,12 +84,14 @@ def test_quiet(run: Run, studies: Path, tmp_path: Path) -> None:
     assert run("extract", studies, "-o", tmp_path / "out", "--quiet", "--columns", "minimal") == (0, "", "")
 
 
-@pytest.mark.parametrize(("limit", "code"), [("0", 3), ("1%", 3), ("0.9", 0)])
-def test_too_many_failed(run: Run, studies: Path, tmp_path: Path, limit: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("limit", "code", "said"), [("0", 3, "0 %"), ("1%", 3, "1 %"), ("0.0001", 3, "0.01 %"), ("0.9", 0, "")]
+)
+def test_too_many_failed(run: Run, studies: Path, tmp_path: Path, limit: str, code: int, said: str) -> None:
     """Exit code 3 and one line, where more files failed than allowed; the dataset is there all the same."""
     outcome = run("extract", studies, "-o", tmp_path / "out", "--json", "--max-failed", limit, "--columns", "minimal")
     assert outcome.code == code
-    assert ("--max-failed" in outcome.err) == (code == 3)
+    assert (f"more than --max-failed {said} allows" in outcome.err) == (code == 3)
     assert json.loads(outcome.out)["rows"] == open_dataset(tmp_path / "out").to_arrow().num_rows
 
 

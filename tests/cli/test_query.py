@@ -136,7 +136,8 @@ def run_in_terminal(*arguments: str) -> str:
 
 def test_named(run: Run, dest: Path) -> None:
     """They are listed, shown, and run by @NAME."""
-    listed = run("query", dest, "--list")
+    listed = run("query", "--list")
+    assert listed == run("query", dest, "--list") and run("query").code == 2
     assert listed.code == 0 and [line.split()[0] for line in listed.out.splitlines()] == [
         f"@{query.name}" for query in list_queries()
     ]
@@ -148,6 +149,16 @@ def test_named(run: Run, dest: Path) -> None:
     unknown = run("query", dest, "@studies-per-moth")
     assert unknown.code == 2 and "did you mean studies-per-month?" in unknown.err
     assert run("query", dest, "select 1", "--show").code == 2
+
+
+def test_named_without_its_columns(run: Run, studies: Path, tmp_path: Path) -> None:
+    """That nothing is missing where no position is known would be no answer: the columns that are lacking are named."""
+    dicomflow.extract(studies, tmp_path / "out", columns="minimal", scheduler="threads")
+    for name, lacking in {"missing-slices": "ImagePositionPatient", "exposure-times": "ProtocolName, Exp"}.items():
+        found = run("query", tmp_path / "out", f"@{name}")
+        assert found.code == 1 and found.out == "" and f"@{name} needs columns" in found.err
+        assert "lacks: " in found.err and lacking in found.err and "add-columns" in found.err
+    assert run("query", tmp_path / "out", "@studies-per-month").code == 0
 
 
 def test_query_from_stdin(run: Run, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_an_interrupted_first_run(run: Run, dest: Path) -> None:
     (dest / "_dicomflow/dataset.json").unlink()
     outcome = run("status", dest)
     assert outcome.out.startswith(f"{dest}: nothing is published yet\n")
-    assert "staged      120 files of 1 tasks can be taken up by the same command" in outcome.out
+    assert "staged      120 files of 1 task can be taken up by the same command" in outcome.out
 
 
 def test_refusals(run: Run, tmp_path: Path) -> None:

@@ -548,6 +548,19 @@ def test_prepare_refuses_a_folder_with_other_things(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("inside", ["instances/more", "files/a/b", "_dicomflow/staging/x"])
+def test_prepare_refuses_the_folders_of_a_dataset(tmp_path: Path, inside: str) -> None:
+    """Readers of a table would read the rows of both; beside the tables, and where no dataset is, there is room."""
+    prepare_destination(Layout(tmp_path / "instances" / "d"))
+    outer = Layout(tmp_path / "d")
+    outer.private.mkdir(parents=True)
+    outer.description.write_text("{}")
+    with pytest.raises(DatasetError, match=f"{inside}: lies in a table of the dataset {outer.root}, "):
+        prepare_destination(Layout(outer.root / inside))
+    assert not (outer.root / inside).exists()
+    prepare_destination(Layout(outer.root / "beside" / "instances"))
+
+
 @pytest.mark.parametrize("step", ["mkdir", "write_bytes"])
 def test_prepare_refuses_what_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str) -> None:
     """No right to write, or a read-only file system, is one line."""

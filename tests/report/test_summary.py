@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import replace
 
@@ -49,6 +50,20 @@ def test_page() -> None:
     assert "pydicom     read 0.3 % of the readable files" in page
     assert "12 remarks" in page
     assert "dataset     /data/headers, version 3\n" in page
+
+
+def test_dashboard() -> None:
+    """That of a cluster of the run ended with it; that of a scheduler at an address did not."""
+    address = "http://127.0.0.1:8787/status"
+    ours = dataclasses.replace(summarise(MIXED), dashboard=address)
+    assert f"dashboard   {address}, while the run lasted\n" in render(ours)
+    theirs = dataclasses.replace(ours, scheduler="tcp://10.0.0.5:8786")
+    assert f"dashboard   {address}\n" in render(theirs)
+
+
+def test_one_remark() -> None:
+    """One is one."""
+    assert "1 remark on values" in render(summarise(MIXED, issues=1))
 
 
 def test_nothing_superfluous() -> None:
