@@ -82,6 +82,8 @@ def render_outcomes(outcomes: Sequence[tuple[str, str | None, int]]) -> Table:
 
 
 def _facts(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    if not summary.files:
+        yield "empty", "no file was found: is each SOURCE the right folder, and mounted?"
     if summary.unchanged or summary.resumed or summary.removed:
         yield "changed", _changes(summary)
     if summary.files_per_second:

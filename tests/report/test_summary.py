@@ -100,10 +100,11 @@ def test_next_steps_follow_the_outcomes() -> None:
 
 
 def test_no_files() -> None:
-    """An empty folder is a short page, not a division by zero."""
+    """An empty folder is a short page, not a division by zero, and says what may be wrong."""
     page = render(summarise({}))
     assert page.startswith("0 files became 0 rows")
     assert "outcome" not in page
+    assert "no file was found" in page and "no file was found" not in render(summarise(MIXED))
 
 
 def test_code_is_never_wrapped() -> None:
