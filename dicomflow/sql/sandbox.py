@@ -311,8 +311,7 @@ class Answer:
 
 def _to_reader(relation: duckdb.DuckDBPyRelation, rows: int) -> Iterator[pa.RecordBatch]:
     """Streaming; of a connection's ``execute`` DuckDB would make all rows first."""
-    make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
-    return iter(make(rows))
+    return iter(relation.to_arrow_reader(rows))
 
 
 def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:
