@@ -136,11 +136,6 @@ def place_of(files: pa.Table) -> pa.Array | pa.ChunkedArray:
     return pc.coalesce(joined, files["uri"])
 
 
-def count_below(uris: pa.ChunkedArray, source: str) -> int:
-    """How many of these files lie below a SOURCE."""
-    return int(below(uris, [source]).sum())
-
-
 def is_below(path: str, source: str) -> bool:
     """Whether a path is a SOURCE, or lies in it.
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mode, below, compare, count_below, is_below, place_of
+from dicomflow.dataset.changes import KNOWN_COLUMNS, Changes, Mode, below, compare, is_below, place_of
 from dicomflow.model import SOURCE_FILE_SCHEMA
 from dicomflow.schema.arrow import files_schema
 from dicomflow.uri import path_from_uri, uri_from_path
@@ -181,7 +181,7 @@ def test_below_whatever_the_names(source: str) -> None:
     raw = os.fsencode(source).rstrip(b"/")
     inside = [raw + b"/a", raw + b"/\xfe", raw + "/ü/%2F".encode(), raw or b"/"]
     uris = pa.chunked_array([[uri_from_path(path) for path in inside]])
-    assert below(uris, [source]).all() and count_below(uris, source) == 4
+    assert below(uris, [source]).all()
     if raw:
         beside = pa.chunked_array([[uri_from_path(path) for path in (raw + b"x", raw + b"\xfe", b"/other/\xff")]])
         assert not below(beside, [source]).any()
