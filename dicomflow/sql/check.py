@@ -24,6 +24,9 @@ _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "
 _TABLE_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"})
 """Functions in FROM that make rows of their arguments.  All others read files, settings or raw memory, or run text as SQL."""
 
+_CLAUSES = ("where_clause", "having", "qualify", "modifiers", "group_expressions", "sample")
+"""Parts of a SELECT_NODE that a condition has not."""
+
 _STATEMENTS = (
     "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute export "
     "force import insert install load merge pragma prepare reset rollback set transaction truncate update use vacuum"
@@ -99,7 +102,7 @@ def check_condition(tree: str) -> None:
         and node.get("type") == "SELECT_NODE"
         and len(node.get("select_list", ())) == 1
         and (node.get("from_table") or {}).get("type") == "EMPTY"
-        and not any(node.get(part) for part in ("where_clause", "having", "qualify", "modifiers", "group_expressions"))
+        and not any(node.get(part) for part in _CLAUSES)
     )
     if found.get("error") is not False or not alone or node["select_list"][0].get("type") == "STAR":
         raise DatasetError(

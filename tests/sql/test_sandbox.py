@@ -482,6 +482,7 @@ def test_rows_for_which_a_condition_holds(sandbox: Sandbox, condition: str, rows
         "true) group by (1",
         "true) having (true",
         "true) qualify (true",
+        "true) using sample (1 rows",
         "true) as x, (true",
         "1) from files, (select 1",
         "true /*",
