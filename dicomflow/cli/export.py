@@ -201,7 +201,7 @@ class TerminalSink:
 
 def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet: bool) -> int:
     for missing in summary.missing:
-        print_message(_describe_missing(missing))
+        print_message(_describe_missing(missing, "instances" if config.where is None else "those for which the condition holds"))
     if summary.missing and summary.deidentified is not None:
         print_message('their files: dicomflow query DEST "select source_uri from instances where NAME is null"')
     if summary.refused:
@@ -226,13 +226,13 @@ def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet:
     return TOO_MANY_FAILED if summary.missing and config.incomplete == "drop" else 0
 
 
-def _describe_missing(missing: Missing) -> str:
+def _describe_missing(missing: Missing, rows: str) -> str:
     """Files are named only where identities are: the names of folders are often those of patients."""
     more = ", ..." if missing.rows > len(missing.first) else ""
     which = ", ".join(missing.uris or map(str, missing.first))
     if missing.uris:
         return f"{missing.name} is missing in {missing.rows:,} rows: {which}{more}"
-    return f"{missing.name} is missing in {missing.rows:,} rows: number {which}{more} of instances"
+    return f"{missing.name} is missing in {missing.rows:,} rows: number {which}{more} of {rows}"
 
 
 def _describe(summary: ExportSummary) -> str:

@@ -88,6 +88,8 @@ def test_incomplete_rows(run: Run, dest: Path, tmp_path: Path) -> None:
     refused = run(*options)
     assert refused.code == 1 and not (tmp_path / "x.csv").exists()
     assert "NumberOfFrames is missing in 3 rows: number 1, 2, 3 of instances" in refused.err
+    some = run(*options, "--where", "InstanceNumber > 1")
+    assert "in 2 rows: number 1, 2 of those for which the condition holds" in some.err
     assert "Doe" not in refused.err and "f0" not in refused.err and "source_uri" in refused.err
     assert "/f0, " in run(*options, "--with-patient-identity").err
     assert run(*options, "--incomplete", "drop").code == 3
