@@ -201,7 +201,9 @@ class TerminalSink:
 
 def _report(summary: ExportSummary, output: str, config: ExportConfig, *, quiet: bool) -> int:
     for missing in summary.missing:
-        print_message(_describe_missing(missing, "instances" if config.where is None else "those for which the condition holds"))
+        print_message(
+            _describe_missing(missing, "instances" if config.where is None else "those for which the condition holds")
+        )
     if summary.missing and summary.deidentified is not None:
         print_message('their files: dicomflow query DEST "select source_uri from instances where NAME is null"')
     if summary.refused:
