@@ -10,7 +10,7 @@ refused; where there is no tree (PIVOT), the words.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dicomflow.errors import DatasetError
@@ -85,11 +85,14 @@ def check_reads_only(parsed: Parsed) -> frozenset[str] | None:
     return None
 
 
-def check_condition(tree: str) -> None:
+def check_condition(tree: str, volatile: Collection[str] = ()) -> None:
     """Refuse what is not one expression: it is to stand in brackets behind WHERE, and must not end them.
+
+    Rows are read more than once: what does not pick the same ones each time is refused, too.
 
     Args:
         tree: ``json_serialize_sql`` of ``select (CONDITION)``.
+        volatile: names of functions that give another answer each time.
 
     Raises:
         DatasetError: it is not.
@@ -108,6 +111,13 @@ def check_condition(tree: str) -> None:
         raise DatasetError(
             "where: give one condition of SQL, such as Modality = 'CT' and StudyDate >= date '2024-01-01'"
         )
+    for one in _walk(node):
+        name = str(one.get("function_name", "")).lower()
+        if name in volatile or one.get("sample"):
+            raise DatasetError(
+                f"where: {f'{name}()' if name in volatile else 'a sample'} picks other rows each time it is asked; "
+                "hash(SOPInstanceUID) % 10 = 0 picks a tenth, always the same"
+            )
 
 
 def _load_tree(text: str) -> Any:
