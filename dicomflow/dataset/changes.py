@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,7 +70,7 @@ def compare(
     sources: Sequence[str],
     mode: Mode,
     now: int,
-    unlisted: Sequence[str] | None = None,
+    unlisted: AbstractSet[str] | None = None,
 ) -> Changes:
     """Say what becomes of each listed file and each known one.
 
@@ -85,7 +86,7 @@ def compare(
         unlisted: paths that could not be listed, where ``listed`` is one group of several; else they are found there.
     """
     if unlisted is None:
-        unlisted = find_unlisted(listed)
+        unlisted = frozenset(find_unlisted(listed))
     places = pc.index_in(place_of(listed), value_set=place_of(known))
     is_known = places.is_valid().to_numpy(zero_copy_only=False)
     at = places.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -98,7 +99,8 @@ def compare(
         )
     unseen = np.ones(known.num_rows, bool)
     unseen[at[is_known]] = False
-    gone = unseen & below(known["uri"], sources) & ~below(known["uri"], unlisted)
+    gone = unseen & below(known["uri"], sources)
+    gone[gone] = ~_lie_in_any(known["uri"].filter(pa.array(gone)), unlisted)
     removed = gone & _true(pc.and_(pc.not_equal(known["status"], str(Status.REMOVED)), known["size"].is_valid()))
     if mode is Mode.RETRY:
         same |= ~(is_known & ~is_settled & _ended(known, at, Status.FAILED))
@@ -134,11 +136,6 @@ def place_of(files: pa.Table) -> pa.Array | pa.ChunkedArray:
     member = files["member"].cast(pa.string())  # which may be dictionary-encoded
     joined = pc.binary_join_element_wise(files["uri"], member, "\0")
     return pc.coalesce(joined, files["uri"])
-
-
-def count_below(uris: pa.ChunkedArray, source: str) -> int:
-    """How many of these files lie below a SOURCE."""
-    return int(below(uris, [source]).sum())
 
 
 def is_below(path: str, source: str) -> bool:
@@ -200,6 +197,19 @@ def below(uris: pa.ChunkedArray, sources: Sequence[str]) -> Mask:
             found |= _true(pc.starts_with(uris, prefix))
         found |= _true(pc.equal(uris, uri))
     return found
+
+
+def _lie_in_any(uris: pa.ChunkedArray, folders: AbstractSet[str]) -> Mask:
+    """Which uris are one of these paths, or lie in one: looked up, for there may be very many links that lead nowhere."""
+    if not folders:
+        return np.zeros(len(uris), bool)
+    return np.fromiter((_lies_in_any(path_from_uri(uri), folders) for uri in uris.to_pylist()), bool, len(uris))
+
+
+def _lies_in_any(path: str, folders: AbstractSet[str]) -> bool:
+    while path and path not in folders:
+        path = path.rpartition("/")[0]
+    return bool(path) or "/" in folders
 
 
 def find_unlisted(listed: pa.Table) -> list[str]:

@@ -66,7 +66,7 @@ class Comparison:
             Buckets(_hash_place, spill / name, side) for name in ("listed", "known", "staged")
         )
         self._to_read = Buckets(self._divide_listing, spill / "to_read", side)
-        self._unlisted: list[str] = []
+        self._unlisted: set[str] = set()
         self._staged_rows = 0
         self.listed = 0
         """Rows of the listing so far."""
@@ -84,7 +84,7 @@ class Comparison:
         Raises:
             DatasetError: the disk is full; so for all sides.
         """
-        self._unlisted += find_unlisted(rows)
+        self._unlisted.update(find_unlisted(rows))
         self._listed.add(_number(rows, self.listed))
         self.listed += rows.num_rows
 
@@ -131,7 +131,7 @@ class Comparison:
         """What is left to be read; notes which staged rows are as good as read again."""
         if not staged.num_rows:
             return to_read
-        changes = compare(to_read, staged, [], Mode.INCREMENT, now, [])
+        changes = compare(to_read, staged, [], Mode.INCREMENT, now, frozenset())
         self.staged_kept[staged[_AT].to_numpy()[changes.kept]] = True
         return changes.to_read
 

@@ -5,6 +5,7 @@ In: paths of parts, rows, SQL.  Out: tables, rows.  Knows no layout and no quest
 
 from __future__ import annotations
 
+import contextlib
 import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     import duckdb
 
 _BATCH_ROWS = 1 << 16
+
+_OWN = "duckdb"
+"""A folder of DuckDB's own: not all of its versions leave alone, at their end, what others put into a folder that they made."""
 
 _TELLING = ("IO Error: ", "Out of Memory Error: ")
 """Begin of what is said of the machine, not of the data."""
@@ -35,8 +39,10 @@ class Engine:
         import duckdb  # 0.1 s that a run without repeated keys never needs
 
         self._error = duckdb.Error
+        with contextlib.suppress(OSError):  # DuckDB says so, if it needs it
+            self._spill.mkdir(parents=True, exist_ok=True)
         config = {
-            "temp_directory": str(self._spill),
+            "temp_directory": str(self._spill / _OWN),
             "memory_limit": f"{self._memory}B",
             "preserve_insertion_order": "false",
         }
@@ -83,8 +89,7 @@ class Engine:
         """Add the answer to a query, as it comes."""
         try:
             relation = self._connection.sql(query, params=arguments or [])
-            make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
-            for batch in make(_BATCH_ROWS):
+            for batch in relation.to_arrow_reader(_BATCH_ROWS):
                 rows.add(pa.Table.from_batches([batch]))
         except (self._error, pa.ArrowException, OSError) as error:  # the last two: what DuckDB says through Arrow
             raise self._fault(error) from None

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.dataset.changes import Changes, Mode, below, count_below, is_below, place_of
+from dicomflow.dataset.changes import Changes, Mode, below, place_of
 from dicomflow.dataset.comparison import KNOWN_SCHEMA
 from dicomflow.dataset.layout import Layout
 from dicomflow.dataset.parts import iter_part, read_part
@@ -65,14 +65,17 @@ def join_sources(old: Sequence[str], new: Sequence[str]) -> list[str]:
     >>> join_sources(["/a/b", "/c"], ["/a"])
     ['/a', '/c']
     """
-    every = list(dict.fromkeys([*new, *old]))
-    return [path for path in every if not any(_lies_in(path, other) for other in every)]
+    every = dict.fromkeys([*new, *old])
+    return [path for path in every if not any(_lies_in(path, other) for other in _above(path) if other in every)]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path lies in: few to look up, where there are many SOURCEs."""
+    return map(str, PurePath(path).parents)
 
 
 def _lies_in(path: str, other: str) -> bool:
-    """Whether listing ``other`` comes to ``path``: not by way of a link, which it may not follow."""
-    if path == other or not is_below(path, other):
-        return False
+    """Whether listing ``other``, which is above ``path``, comes to it: not by way of a link, which it may not follow."""
     return os.path.realpath(path) == os.path.join(os.path.realpath(other), os.path.relpath(path, other))
 
 
@@ -140,16 +143,15 @@ class SourceCheck:
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for source in dict.fromkeys(sources):
+            names[os.path.realpath(source)].append(source)
         # a folder with two names is listed under one of them
-        self._empty = [
-            source
-            for source in sources
-            if not any(source != other and _is_same_tree(source, other) for other in sources)
-        ]
+        self._empty = [tuple(same) for real, same in names.items() if not any(above in names for above in _above(real))]
 
     def add(self, listed: pa.Table) -> None:
         """Some of the listing."""
-        self._empty = [source for source in self._empty if not count_below(listed["uri"], source)]
+        self._empty = [same for same in self._empty if not below(listed["uri"], same).any()]
 
     def finish(self, known: Iterable[pa.Table]) -> None:
         """All is listed.
@@ -163,18 +165,14 @@ class SourceCheck:
         before = dict.fromkeys(self._empty, 0)
         for rows in known if before else ():
             present = rows.filter(pc.not_equal(rows["status"], str(Status.REMOVED)))["uri"]
-            for source in before:
-                before[source] += count_below(present, source)
-        for source, count in before.items():
+            for same in before:
+                before[same] += int(below(present, same).sum())
+        for same, count in before.items():
             if count:
                 raise DatasetError(
-                    f"{uri_from_path(source)}: nothing is there, but the dataset knows {count:,} files of it; is it not "
+                    f"{uri_from_path(same[0])}: nothing is there, but the dataset knows {count:,} files of it; is it not "
                     "mounted?  To start afresh, extract into a new folder"
                 )
-
-
-def _is_same_tree(source: str, other: str) -> bool:
-    return is_below(os.path.realpath(source), os.path.realpath(other))
 
 
 def count_staying(known: pa.Table, changes: Changes) -> int:

@@ -92,6 +92,11 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the system or Arrow say of a part into one line; Arrow's text may quote a value, so only its kind is said."""
     try:
         yield
+    except pa.ArrowMemoryError:  # a damaged length asks for much, too
+        raise DatasetError(
+            f"{path}: cannot be read: this process gets too little memory, or the part is damaged; run again, and if that does "
+            "not help restore it"
+        ) from None
     except pa.ArrowException as error:
         raise DatasetError(
             f"{path}: is damaged ({type(error).__name__}); restore it, or read everything again with `extract --full`"

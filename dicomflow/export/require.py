@@ -26,7 +26,8 @@ class Missing:
     Attributes:
         name: of the column.
         rows: how many.
-        first: numbers of the first few in ``instances``, from 1, in the order of ``Dataset.to_arrow``.
+        first: numbers of the first few in ``instances``, from 1, in the order of ``Dataset.to_arrow``; where there is a
+            condition, among the rows for which it holds.
         uris: of their files; none where identities are taken out.
     """
 

@@ -10,7 +10,7 @@ refused; where there is no tree (PIVOT), the words.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dicomflow.errors import DatasetError
@@ -23,6 +23,9 @@ _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "
 
 _TABLE_FUNCTIONS = frozenset({"generate_series", "json_each", "json_tree", "range", "repeat", "repeat_row", "unnest"})
 """Functions in FROM that make rows of their arguments.  All others read files, settings or raw memory, or run text as SQL."""
+
+_CLAUSES = ("where_clause", "having", "qualify", "modifiers", "group_expressions", "sample")
+"""Parts of a SELECT_NODE that a condition has not."""
 
 _STATEMENTS = (
     "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute export "
@@ -82,11 +85,14 @@ def check_reads_only(parsed: Parsed) -> frozenset[str] | None:
     return None
 
 
-def check_condition(tree: str) -> None:
+def check_condition(tree: str, volatile: Collection[str] = ()) -> None:
     """Refuse what is not one expression: it is to stand in brackets behind WHERE, and must not end them.
+
+    Rows are read more than once: what does not pick the same ones each time is refused, too.
 
     Args:
         tree: ``json_serialize_sql`` of ``select (CONDITION)``.
+        volatile: names of functions that give another answer each time.
 
     Raises:
         DatasetError: it is not.
@@ -99,12 +105,19 @@ def check_condition(tree: str) -> None:
         and node.get("type") == "SELECT_NODE"
         and len(node.get("select_list", ())) == 1
         and (node.get("from_table") or {}).get("type") == "EMPTY"
-        and not any(node.get(part) for part in ("where_clause", "having", "qualify", "modifiers", "group_expressions"))
+        and not any(node.get(part) for part in _CLAUSES)
     )
     if found.get("error") is not False or not alone or node["select_list"][0].get("type") == "STAR":
         raise DatasetError(
             "where: give one condition of SQL, such as Modality = 'CT' and StudyDate >= date '2024-01-01'"
         )
+    for one in _walk(node):
+        name = str(one.get("function_name", "")).lower()
+        if name in volatile or one.get("sample"):
+            raise DatasetError(
+                f"where: {f'{name}()' if name in volatile else 'a sample'} picks other rows each time it is asked; "
+                "hash(SOPInstanceUID) % 10 = 0 picks a tenth, always the same"
+            )
 
 
 def _load_tree(text: str) -> Any:

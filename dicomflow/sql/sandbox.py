@@ -143,7 +143,10 @@ class Sandbox:
             DatasetError: it is not one condition, does not read only, or DuckDB refuses it.
         """
         check_length(condition)
-        check_condition(self._one("select json_serialize_sql($1)", [f"select (\n{condition}\n)"]))
+        check_condition(
+            self._one("select json_serialize_sql($1)", [f"select (\n{condition}\n)"]),
+            self._one("select list(distinct function_name) from duckdb_functions() where stability = 'VOLATILE'"),
+        )
         names = ", ".join(map(quote_name, columns))
         return self.ask(f"select {names} from {quote_name(table)} where (\n{condition}\n)")
 
@@ -311,8 +314,7 @@ class Answer:
 
 def _to_reader(relation: duckdb.DuckDBPyRelation, rows: int) -> Iterator[pa.RecordBatch]:
     """Streaming; of a connection's ``execute`` DuckDB would make all rows first."""
-    make = getattr(relation, "to_arrow_reader", None) or relation.fetch_record_batch  # before DuckDB 1.4
-    return iter(make(rows))
+    return iter(relation.to_arrow_reader(rows))
 
 
 def check_inside(root: Path | None, parts: Iterable[str | Path]) -> None:

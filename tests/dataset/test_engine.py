@@ -39,6 +39,17 @@ def test_many_rows_keep_their_order(tmp_path: Path) -> None:
     assert found.num_rows == 300_000 and (keys[1:] > keys[:-1]).all()
 
 
+def test_what_duckdb_removes_is_its_own(tmp_path: Path) -> None:
+    """What does not fit into its memory lies in a folder of its own, and rows of ours do not."""
+    folder = tmp_path / "spill"
+    with Engine(folder, 60_000_000) as engine:
+        engine.run("create temp table t as select md5(i::varchar) as uri, i as size from range(1500000) t(i)")
+        (own,) = folder.iterdir()
+        found = engine.ask_rows("select uri, size from t limit 5", Rows(SCHEMA, folder, 0))
+        assert any(own.iterdir()) and all(part.parent == folder for part in found.parts())
+    assert found.whole().num_rows == 5
+
+
 def test_a_query_that_fails_on_the_way(tmp_path: Path) -> None:
     """When some rows have come already."""
     query = "select '/' as uri, case when i < 1000000 then i else error('secret') end as size from range(1000001) t(i)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,6 +100,32 @@ def test_counts(ledgers: list[Path]) -> None:
 def test_sources_are_joined(old: list[str], new: list[str], joined: list[str]) -> None:
     """Each once, without those that lie in another."""
     assert join_sources(old, new) == joined
+
+
+def test_a_source_with_two_names_that_is_empty(tmp_path: Path) -> None:
+    """It is not there, under whichever of them it was listed; a file under one of them is enough."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    names = [str(tmp_path / "a"), str(tmp_path / "b")]
+    known = fill_rows(KNOWN_SCHEMA, [entry(f"{tmp_path}/b/1"), entry(f"{tmp_path}/b/2")])
+    for sources in (names, names[::-1], [*names, names[0]]):
+        with pytest.raises(DatasetError, match="knows 2 files of it"):
+            check_sources(known, listed(), sources)
+        check_sources(known, listed(entry(f"{tmp_path}/a/1")), sources)
+
+
+def test_many_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is asked about each of them, not about each pair."""
+    asked: list[str] = []
+
+    def ask(path: str) -> str:
+        asked.append(path)
+        return path
+
+    monkeypatch.setattr(os.path, "realpath", ask)
+    sources = [f"/s/{number}" for number in range(1000)]
+    SourceCheck(sources)
+    assert join_sources(sources, sources) == sources and len(asked) <= len(sources)
 
 
 def test_when_files_were_last_listed(layout: Layout) -> None:

@@ -144,8 +144,10 @@ def test_numbers_of_rows_go_on_over_batches(dest: Path, monkeypatch: pytest.Monk
         assert (missing.rows, missing.first) == (len(places), places[:3])
 
 
-def test_what_was_done_to_each_column(dest: Path, tmp_path: Path) -> None:
+def test_what_was_done_to_each_column(dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is explained before: what is dropped is not written, what is emptied is null, a pseudonym is another value."""
+    # row by row: in the order of the dataset
+    monkeypatch.setattr("dicomflow.export.export.sort_batches", lambda batches, _: (rows for rows, _ in batches))
     config = ExportConfig(retain=("modified_dates",))
     before = dicomflow.open_dataset(dest).to_arrow()
     explained = dicomflow.explain_export(dest, config=config)
