@@ -25,6 +25,9 @@ _log = get_logger("compute")
 
 LOOK_SECONDS = 1.0
 
+EXIT_SECONDS = 2.0
+"""So long a look that has begun is waited for at the end: longer than it takes, where anybody answers."""
+
 QUIET_SECONDS = 30.0
 """A cluster without workers for so long is worth a warning; workers that paused so long ago, and no more since, are forgotten."""
 
@@ -110,6 +113,9 @@ class WorkerWatch:
         self._over.set()
         with contextlib.suppress(OSError, TimeoutError, RuntimeError, ValueError):
             self._client.unsubscribe_topic(EVENTS)
+        if self._thread.ident is not None:
+            self._thread.join(EXIT_SECONDS)
+        self._say_lost()  # tasks may be done before the next look; a cluster that may be gone is not asked how many are left
 
     def note_progress(self) -> None:
         """Something was done: a paused worker still ends what it has begun."""
@@ -127,10 +133,14 @@ class WorkerWatch:
         self._counts = _count(self._client, found)
         self._tell(self._counts)
         self._pauses.note(self._counts)
+        self._say_lost(left=len(found))
+        self._terms.check(found.keys())
+
+    def _say_lost(self, **known: int) -> None:
+        """Those that were lost since it was said last."""
         lost, self._lost = self._lost, 0
         if lost:
-            _log.warning("workers_lost", lost=lost, left=len(found))
-        self._terms.check(found.keys())
+            _log.warning("workers_lost", lost=lost, **known)
 
     def _run(self) -> None:
         idle = _Idle(self._terms)

@@ -93,6 +93,20 @@ def test_worker_that_is_lost_is_said(capsys: pytest.CaptureFixture[str]) -> None
     assert "left=1" in said and "lost=1" in said
 
 
+def test_worker_that_is_lost_between_the_last_look_and_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after is done before the next look: it is said nevertheless."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 3600)
+    with cluster_of(2) as (cluster, client), WorkerWatch(client, terms(1e6), pytest.fail):
+        wait_until(lambda: bool(cluster.scheduler._broker._topics[watch.EVENTS].subscribers))
+        address = cluster.workers[0].worker_address
+        cluster.sync(cluster.scheduler.remove_worker, address, stimulus_id="test", expected=False)
+        assert client.submit(abs, -2).result(timeout=60) == 2  # whose result comes the way of the event, and after it
+        assert "workers_lost" not in capsys.readouterr().err
+    assert "lost=1" in capsys.readouterr().err
+
+
 # ---- no workers at all ----
 
 
