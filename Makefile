@@ -17,7 +17,7 @@ ROWS ?= 10000000
 PLANNED ?= 100000000
 MILLION ?= 1000000
 # Everything the package is built from; a change installs it anew (and compiles the hot loops again).
-BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p*)
+BUILT_FROM := pyproject.toml dicomflow/header/intern.py dicomflow/dataset/cells.py $(wildcard dicomflow/header/scan*.p* dicomflow/dataset/footer.p*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage lint types layers check wheel bench instructions fuzz soak scale metrics-check export-scale planning increment million \

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,14 @@ class RowFinder:
         self._parts = parts
         self._schema = schema
         self._places = KeyPlaces(_KEY)
-        self._reader = _make_reader(schema)
+
+    @cached_property
+    def _reader(self) -> RowReader | None:
+        """Only where a filter says that there may be a row."""
+        try:
+            return RowReader(self._schema, _KEY)
+        except ValueError:
+            return None
 
     def find(self, uid: str) -> Row | None:
         """The row with this UID; in a table that has several, the first; None if there is none.
@@ -94,13 +102,6 @@ class RowFinder:
 
 _UNKNOWN = (ValueError, IndexError, OverflowError, OSError)
 """Of another writer, or damaged: Arrow will tell."""
-
-
-def _make_reader(schema: pa.Schema) -> RowReader | None:
-    try:
-        return RowReader(schema, _KEY)
-    except ValueError:
-        return None
 
 
 def _encode(uid: str) -> bytes | None:

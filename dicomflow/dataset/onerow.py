@@ -16,9 +16,9 @@ import mmap
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -43,8 +43,7 @@ _ZSTD = pa.Codec("zstd")
 Cell = Any
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     """A leaf column: how its values are stored, and the definition levels at which list, item and value are there."""
 
     form: str  # of ``struct``; empty for text
@@ -55,8 +54,7 @@ class _Leaf:
     to_python: Callable[[Any], Cell]
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(NamedTuple):
     """A column: a leaf, a list of one, a list of lists of one, or a list of structs of some."""
 
     name: str
@@ -144,9 +142,15 @@ def _describe(field: pa.Field) -> _Column:
 
 
 def _describe_leaf(kind: pa.DataType, highest: int, in_list: int = 0, in_inner: int = 0) -> _Leaf:
-    if kind not in _TYPES:
+    known, form, to_python = _TYPES.get(kind.id, (None, "", _as_it_is))
+    if kind != known:
         raise ValueError("a type that is not known here")
-    form, to_python = _TYPES[kind]
+    return _make_leaf(form, in_list, in_inner, highest, to_python)
+
+
+@cache
+def _make_leaf(form: str, in_list: int, in_inner: int, highest: int, to_python: Callable[[Any], Cell]) -> _Leaf:
+    """A few kinds of leaves make up hundreds of columns."""
     return _Leaf(form, struct.calcsize("<" + form), in_list, in_inner, highest, to_python)
 
 
@@ -167,16 +171,20 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_TYPES: dict[pa.DataType, tuple[str, Callable[[Any], Cell]]] = {
-    pa.string(): ("", bytes.decode),
-    pa.int32(): ("i", _as_it_is),
-    pa.int64(): ("q", _as_it_is),
-    pa.float32(): ("f", _as_it_is),
-    pa.float64(): ("d", _as_it_is),
-    pa.date32(): ("i", _to_date),
-    pa.time64("us"): ("q", _to_time),
-    pa.timestamp("us"): ("q", _to_datetime),
+_TYPES: dict[int, tuple[pa.DataType, str, Callable[[Any], Cell]]] = {
+    kind.id: (kind, form, to_python)
+    for kind, form, to_python in (
+        (pa.string(), "", bytes.decode),
+        (pa.int32(), "i", _as_it_is),
+        (pa.int64(), "q", _as_it_is),
+        (pa.float32(), "f", _as_it_is),
+        (pa.float64(), "d", _as_it_is),
+        (pa.date32(), "i", _to_date),
+        (pa.time64("us"), "q", _to_time),
+        (pa.timestamp("us"), "q", _to_datetime),
+    )
 }
+"""By number: to hash a type, Arrow writes it out as text."""
 
 
 # ---- where the row is ------------------------------------------------------------------------------------------------
