@@ -15,6 +15,7 @@ DATA_PAGE, DICTIONARY_PAGE = 0, 2
 
 _VARINT_BITS = cython.declare(cython.int, 63)
 _MAX_VALUES = cython.declare(cython.longlong, 1 << 31)
+_MAX_ENTRIES = cython.declare(cython.longlong, 1 << 24)  # of one row: a run of levels takes five bytes, however long it is
 
 
 @cython.cclass
@@ -357,6 +358,8 @@ def find_entries(page: Page, row: int, rows: int, is_list: bool, highest: int) -
         raise ValueError("another number of rows")
     if row >= rows or stop > total:
         raise ValueError("the row is not in this page")
+    if stop - start > _MAX_ENTRIES:
+        raise ValueError("a row of too many entries")
     if top == 0:
         return bytes(stop - start), start, at
     levels = _read_levels(text, at, end, top)
@@ -433,6 +436,8 @@ def find_nested(page: Page, row: int, rows: int, highest: int) -> tuple:
         if seen == row:
             start = place if repeat == 0 else start
             repeats.append(repeat)
+            if len(repeats) > _MAX_ENTRIES:
+                raise ValueError("a row of too many entries")
         place += 1
     top: cython.int = highest
     levels = _read_levels(text, at, end, top)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import importlib
 import math
 import mmap
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -262,3 +264,29 @@ def test_what_was_not_compiled_is_not_used(monkeypatch: pytest.MonkeyPatch) -> N
     finally:
         monkeypatch.undo()
         importlib.reload(onerow)
+
+
+def _levels(*runs: tuple[int, int]) -> bytes:
+    """Levels of a data page: runs of (how many, which), behind their length."""
+
+    def varint(number: int) -> bytes:
+        return (bytes([number & 127 | 128]) + varint(number >> 7)) if number > 127 else bytes([number])
+
+    body = b"".join(varint(count << 1) + bytes([value]) for count, value in runs)
+    return struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(("more", "is_read"), [(1000, True), (1 << 25, False)])
+def test_row_that_claims_many_entries(more: int, is_read: bool) -> None:
+    """A run of levels is five bytes, however long: a row that is made of one is refused before there is memory for it."""
+    flat = _levels((1, 0), (more, 1)) + _levels((more + 1, 1))
+    nested = _levels((1, 0), (more, 2)) + _levels((more + 1, 1))
+    with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="too many entries"):
+        levels, before, at = onerow.cells.find_entries(
+            onerow.cells.Page(flat, 0, len(flat), more + 1, 0), 0, 1, True, 1
+        )
+        assert (len(levels), before, at) == (more + 1, 0, len(flat))
+    with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="too many entries"):
+        page = onerow.cells.Page(nested, 0, len(nested), more + 1, 0)
+        repeats, levels, before, at = onerow.cells.find_nested(page, 0, 1, 1)
+        assert (len(repeats), len(levels), before, at) == (more + 1, more + 1, 0, len(nested))
