@@ -15,7 +15,9 @@ DATA_PAGE, DICTIONARY_PAGE = 0, 2
 
 _VARINT_BITS = cython.declare(cython.int, 63)
 _MAX_VALUES = cython.declare(cython.longlong, 1 << 31)
-_MAX_ENTRIES = cython.declare(cython.longlong, 1 << 24)  # of one row: a run of levels takes five bytes, however long it is
+_MAX_ENTRIES = cython.declare(
+    cython.longlong, 1 << 24
+)  # of one row: a run of levels takes five bytes, however long it is
 
 
 @cython.cclass

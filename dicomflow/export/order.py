@@ -31,6 +31,9 @@ from dicomflow.errors import DatasetError, describe
 RANGE_ROWS = 65_536
 """Rows of a run, and about those of a range; so many are ordered in memory."""
 
+RUN_BYTES = 1 << 28
+"""A run ends with the batch that makes it as large: sequences as JSON text may be long."""
+
 MOST_RANGES = 256
 SHARE = 1 / 16
 SAMPLES = 131_072
@@ -101,8 +104,9 @@ def sort_batches(batches: Iterable[tuple[pa.RecordBatch, Keys]], ranges: Keys) -
     """
     runs = _iter_runs(batches)
     if not len(ranges):
-        for run in runs:  # one, if they were counted right
-            yield from _plain(run)
+        pieces = [*runs]  # one, where the rows are short
+        if pieces:
+            yield from _plain(pieces[0] if len(pieces) == 1 else sort_rows(pieces, [_KEY]))
         return
     with _make_folder() as folder:
         written = [_write_run(folder / f"{number:06}.arrow", run, ranges) for number, run in enumerate(runs)]
@@ -115,16 +119,17 @@ def sort_batches(batches: Iterable[tuple[pa.RecordBatch, Keys]], ranges: Keys) -
 def _iter_runs(batches: Iterable[tuple[pa.RecordBatch, Keys]]) -> Iterator[pa.Table]:
     """Sorted, with their keys."""
     waiting: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for batch, keys in batches:
-        if waiting and rows + batch.num_rows > RANGE_ROWS:
+        if waiting and (rows + batch.num_rows > RANGE_ROWS or size + batch.nbytes > RUN_BYTES):
             yield sort_rows(waiting, [_KEY])
-            rows = 0
+            rows = size = 0
         stored = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(keys.itemsize), len(keys), [None, pa.py_buffer(keys.tobytes())]
         )
         waiting.append(pa.Table.from_batches([batch]).append_column(_KEY, stored))
         rows += batch.num_rows
+        size += batch.nbytes
     if waiting:
         yield sort_rows(waiting, [_KEY])
 

@@ -77,6 +77,23 @@ def test_in_memory_and_on_the_disk(few: Path, studies: int, instances: int) -> N
     assert ordered(rows) == ordered(mixed) == ordered(rows, batch_rows=7) == expected(rows)
 
 
+@pytest.mark.parametrize("studies", [3, 40])
+def test_rows_that_are_long(few: Path, monkeypatch: pytest.MonkeyPatch, studies: int) -> None:
+    """Runs end before they fill the memory; the order is the same, also where all rows are one range."""
+    monkeypatch.setattr(module, "RUN_BYTES", 1000)
+    rows = make_rows(studies, 20)
+    sizes: list[int] = []
+    sort = module.sort_rows
+
+    def count(pieces: list[pa.Table], keys: list[str]) -> pa.Table:
+        sizes.append(sum(piece.num_rows for piece in pieces))
+        return sort(pieces, keys)
+
+    monkeypatch.setattr(module, "sort_rows", count)
+    assert ordered(rows, batch_rows=5) == expected(rows)
+    assert min(sizes) < 20 and len(sizes) > rows.num_rows / 20
+
+
 def test_ranges_are_of_about_the_same_size(few: Path) -> None:
     """Also where one study is nearly all there is."""
     for rows in (make_rows(100, 50), pa.concat_tables([make_rows(1, 5000), make_rows(50, 2)])):
