@@ -92,9 +92,17 @@ PartitionKey = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}(\.ye
 
 
 class SourcesConfig(Section):
-    """How SOURCEs are listed."""
+    """How SOURCEs are listed.
+
+    Attributes:
+        follow_symlinks: else links are listed as ``skipped``.
+        archives: list the members of files whose names end in .zip, in place of what such a file is by itself.
+        max_archive_members: an archive with more is not listed: its row says ``bad_archive``.
+    """
 
     follow_symlinks: bool = True
+    archives: bool = True
+    max_archive_members: Annotated[int, Field(ge=1, le=5_000_000)] = 1_000_000
 
 
 class PlanConfig(Section):

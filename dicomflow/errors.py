@@ -112,7 +112,7 @@ class Code(StrEnum):
     LIMIT_DEPTH = "limit_depth"  # sequences nested deeper than header.max_depth
     LIMIT_INFLATED_BYTES = "limit_inflated_bytes"  # a deflated data set that grows beyond header.max_inflated_bytes
     TIMEOUT = "timeout"  # reading took longer than header.max_seconds; failed where a read did not come back at all
-    INFLATE_ERROR = "inflate_error"  # the deflated data set is damaged
+    INFLATE_ERROR = "inflate_error"  # the deflated data set (or member of an archive: failed, then) is damaged
     # failed
     MISSING_SOP_INSTANCE_UID = "missing_sop_instance_uid"  # neither in the data set nor in the file meta information
     UNREADABLE_HEADER = "unreadable_header"  # neither reader can make sense of it
@@ -122,6 +122,9 @@ class Code(StrEnum):
     WORKER_KILLED = "worker_killed"  # every worker that read it died, the last ones while they read nothing else
     OUT_OF_MEMORY = "out_of_memory"  # reading it asks for more memory than a process gets that reads nothing else
     NAME_TOO_LONG = "name_too_long"  # longer than the operating system takes
+    BAD_ARCHIVE = "bad_archive"  # an archive that cannot be listed, or a member that is not where or what it should be
+    ENCRYPTED = "encrypted"  # a member of an archive that asks for a password
+    UNSUPPORTED_COMPRESSION = "unsupported_compression"  # a member of an archive, neither stored nor deflated
     # not_dicom
     EMPTY_FILE = "empty_file"  # no bytes at all
     NO_DICOM_HEADER = "no_dicom_header"  # neither DICM nor an element where a DICOM file begins
@@ -131,6 +134,7 @@ class Code(StrEnum):
     # skipped
     DICOMDIR = "dicomdir"  # lists the instances of a medium, is none itself
     SPECIAL_FILE = "special_file"  # FIFO, socket, device: never opened
+    ARCHIVE = "archive"  # its members are listed on their own; or it lies in an archive, and is not opened
     SYMLINK = "symlink"  # a symbolic link, and the configuration says not to follow
 
 

@@ -94,7 +94,7 @@ def test_section_with_nothing_in_it_keeps_its_defaults(tmp_path: Path) -> None:
         ("comput: {workers: 4}", "comput: unknown key; did you mean 'compute'?"),
         ("workers: 4", "workers: unknown key; did you mean 'compute.workers'?"),
         ("compute: {max_failed: 0.5}", "compute.max_failed: unknown key; did you mean 'max_failed'?"),
-        ("sources: {zzz: 1}", "sources.zzz: unknown key; known keys: follow_symlinks"),
+        ("sources: {zzz: 1}", "sources.zzz: unknown key; known keys: follow_symlinks, archives, max_archive_members"),
         ("1: 2", "1: a key must be text"),
         ("compute: {1: 2}", "compute.1: a key must be text"),
         ('"a\\nb": 2', r"'a\nb': unknown key"),

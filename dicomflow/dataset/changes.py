@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.errors import Status
+from dicomflow.errors import Code, Status
 from dicomflow.uri import path_from_uri, uri_from_path
 
 KNOWN_COLUMNS = ("uri", "member", "size", "mtime", "etag", "status", "code", "message", "first_seen", "last_seen")
@@ -48,7 +48,7 @@ class Changes:
 
     Attributes:
         to_read: SourceFiles to be read, with the column ``first_seen`` of those that are known.
-        settled: SourceFiles that listing settled otherwise than before.
+        settled: SourceFiles that listing settled otherwise than before, or of another version.
         replaced: (uri, member) of ledger rows that a file of ``to_read`` or ``settled`` takes the place of, or that were never a
             file's and are gone.
         removed: (uri, member) of known files that are not there any more.
@@ -95,7 +95,9 @@ def compare(
     if known.num_rows:
         before = known.take(pa.array(at))
         same = is_known & np.where(
-            is_settled, _same(listed, before, _OUTCOME_COLUMNS), _is_done(listed, before, mode, now)
+            is_settled,
+            _same(listed, before, (*_OUTCOME_COLUMNS, *_VERSION_COLUMNS)),
+            _is_done(listed, before, mode, now),
         )
     unseen = np.ones(known.num_rows, bool)
     unseen[at[is_known]] = False
@@ -164,6 +166,8 @@ def _is_done(listed: pa.Table, before: pa.Table, mode: Mode, now: int) -> Mask:
     if mode is Mode.FULL:
         return np.zeros(listed.num_rows, bool)
     again = pc.is_in(before["status"], value_set=pa.array([str(Status.FAILED), str(Status.REMOVED)]))
+    was_archive = pc.fill_null(pc.equal(before["code"], str(Code.ARCHIVE)), False)  # its members stood for it
+    again = pc.or_(again, was_archive)
     if mode is Mode.COLUMNS:
         again = pc.or_(again, pc.is_in(before["status"], value_set=pa.array(_WITH_ROW)))
     return _same(listed, before, _VERSION_COLUMNS) & ~_true(again) & ~_read_too_early(before, now)
@@ -213,10 +217,11 @@ def _lies_in_any(path: str, folders: AbstractSet[str]) -> bool:
 
 
 def find_unlisted(listed: pa.Table) -> list[str]:
-    """Paths of folders that could not be listed: nobody knows whether the files in them are still there."""
+    """Paths of folders and archives that could not be listed: nobody knows whether the files in them are still there."""
     if listed["status"].null_count == listed.num_rows:
         return []
-    failed = listed.filter(pc.equal(listed["status"], str(Status.FAILED)))["uri"].to_pylist()
+    is_failed = pc.and_(pc.equal(listed["status"], str(Status.FAILED)), pc.is_null(listed["member"]))
+    failed = listed.filter(is_failed)["uri"].to_pylist()
     return [path_from_uri(uri) for uri in failed]
 
 

@@ -25,7 +25,7 @@ from dicomflow.header.reader import HeaderReader
 from dicomflow.header.verdict import EMPTY, ENDS_EARLY, NEED_MORE, TRUNCATED
 from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
-from dicomflow.sources.local import code_for_os_error
+from dicomflow.sources.rows import code_for_os_error
 from dicomflow.uri import path_from_uri
 from dicomflow.worker.meter import SAMPLE, FileTimes
 from dicomflow.worker.retry import may_pass

@@ -207,6 +207,26 @@ def test_below_whatever_the_names(source: str) -> None:
         assert not below(beside, [source]).any()
 
 
+def test_members_that_are_gone_are_removed_unless_their_archive_cannot_be_listed() -> None:
+    """One that failed by itself, such as an encrypted one, says nothing of the others."""
+    before = known("/s/z", member="a") | known("/s/z", member="b", status="failed", code="encrypted")
+    encrypted = {"status": "failed", "code": "encrypted"}
+    archive = file("/s/z", status="skipped", code="archive")
+    changes = look(archive | file("/s/z", member="b", **encrypted), before)
+    assert places(changes.removed) == [("/s/z", "a")] and kept(changes, before) == [("/s/z", "b")]
+    changes = look(file("/s/z", status="failed", code="bad_archive"), before)
+    assert changes.removed.num_rows == changes.replaced.num_rows == 0
+    assert places(look({}, before).removed) == list(before)
+
+
+def test_an_archive_that_is_not_listed_as_one_any_more_is_read() -> None:
+    """Its row said that its members are listed; a changed one gets its new size and time."""
+    before = known("/s/z", "skipped", code="archive")
+    assert places(look(file("/s/z"), before).to_read) == [("/s/z", None)]
+    same, other = (look(file("/s/z", status="skipped", code="archive", size=size), before) for size in (7, 8))
+    assert kept(same, before) == places(other.settled) == places(other.replaced) == [("/s/z", None)]
+
+
 def test_retry_reads_what_failed_and_nothing_else() -> None:
     """New, changed and gone files are not looked at."""
     before = known("/s/f", "failed") | known("/s/a") | known("/s/gone") | known("/s/fifo", "skipped", size=None)
@@ -251,10 +271,12 @@ SETTLED = st.sampled_from(
         {"status": "failed", "code": "permission_denied"},
         {"status": "skipped", "code": "special_file"},
         {"status": "skipped", "code": "special_file", "message": "FIFO"},
+        {"status": "skipped", "code": "archive"},
     ]
 )
 STATUSES = ["ok", "ok", "partial", "duplicate", "conflict", "failed", "not_dicom", "skipped", "removed"]
-BEFORE = st.sampled_from([{"status": status} for status in STATUSES] + [{"status": "skipped", "code": "special_file"}])
+SKIPPED = [{"status": "skipped", "code": code} for code in ("special_file", "archive")]
+BEFORE = st.sampled_from([{"status": status} for status in STATUSES] + SKIPPED)
 SEEN_AT = st.fixed_dictionaries({"first_seen": st.integers(1, 3), "last_seen": st.sampled_from([SEEN, SEEN, NOW])})
 
 
@@ -277,18 +299,19 @@ def model_of_listed(row: dict[str, Any], before: dict[str, Any] | None, mode: Mo
             return "nothing"
         return "read" if before["status"] == "failed" and row["status"] is None else "kept"
     if row["status"] is not None:
-        same = before is not None and all(row.get(name) == before.get(name) for name in ("status", "code", "message"))
+        names = ("status", "code", "message", "size", "mtime", "etag")
+        same = before is not None and all(row.get(name) == before.get(name) for name in names)
         return "kept" if same else "settled"
     if before is None or mode is Mode.FULL or any(row[name] != before[name] for name in ("size", "mtime", "etag")):
         return "read"
     again = {"failed", "removed", *(("ok", "partial", "conflict") if mode is Mode.COLUMNS else ())}
     too_early = before["last_seen"] <= (before["mtime"] or 0) < NOW
-    return "read" if before["status"] in again or too_early else "kept"
+    return "read" if before["status"] in again or before.get("code") == "archive" or too_early else "kept"
 
 
 def model_of_unlisted(place: Place, row: dict[str, Any], listed: Rows, sources: list[str], mode: Mode) -> str:
     """What becomes of a known file that was not listed: removed, vanished, or nothing."""
-    failed = [path_from_uri(uri) for (uri, _), found in listed.items() if found["status"] == "failed"]
+    failed = [path_from_uri(uri) for (uri, member), row in listed.items() if row["status"] == "failed" and not member]
     if mode is Mode.RETRY or not any(lies_below(place[0], source) for source in sources):
         return "nothing"
     if any(lies_below(place[0], folder) for folder in failed):

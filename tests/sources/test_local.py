@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from dicomflow.config import SourcesConfig
 from dicomflow.errors import Code, SourceError
 from dicomflow.model import SOURCE_FILE_SCHEMA
-from dicomflow.sources import code_for_os_error, list_files, local, path_from_uri
-from dicomflow.sources.local import MAX_MTIME, MIN_MTIME, _key_of, _mtime_array
+from dicomflow.sources import LocalSource, code_for_os_error, list_files, path_from_uri, rows
+from dicomflow.sources.local import _key_of
+from dicomflow.sources.rows import MAX_MTIME, MIN_MTIME, _mtime_array
 
 Row = dict[str, Any]
 
@@ -424,7 +425,7 @@ def test_a_slow_listing_hands_on_what_it_has(tmp_path: Path, monkeypatch: pytest
         (tmp_path / str(folder)).mkdir()
         (tmp_path / str(folder) / "file").touch()
     clock = itertools.count(0.0, 0.6)
-    monkeypatch.setattr(local.time, "monotonic", lambda: next(clock))
-    batches = list(local.LocalSource([str(tmp_path)], config=SourcesConfig()).list())
+    monkeypatch.setattr(rows.time, "monotonic", lambda: next(clock))
+    batches = list(LocalSource([str(tmp_path)], config=SourcesConfig()).list())
     assert len(batches) > 1
     assert [uri for batch in batches for uri in batch["uri"].to_pylist()] == [f"{tmp_path}/{n}/file" for n in range(4)]
