@@ -243,7 +243,7 @@ def _ask_for_files(missing: list[Missing], dest: str, where: str | None) -> str:
     """A command that lists them, to be copied."""
     lacking = " or ".join(f'"{column.name}" is null' for column in missing)
     condition = f"({where}) and ({lacking})" if where else lacking
-    query = f"select source_uri from instances where {condition}"  # noqa: S608  # it is printed, for whoever wrote the condition
+    query = f"select source_uri, source_member from instances where {condition}"  # noqa: S608  # it is printed, for whoever wrote the condition
     return shlex.join(["dicomflow", "query", dest, query])
 
 

@@ -98,7 +98,7 @@ create temp table ranked as
     select *,
         row_number() over winner as place,
         first_value(header_digest) over winner is not distinct from header_digest as same_header,
-        first_value(uri) over winner as winner_uri
+        first_value(uri || coalesce(' member ' || member, '')) over winner as winner_name
     from (from claims semi join suspects on hash(claims.SOPInstanceUID) = suspects.h)
     window winner as (
         partition by SOPInstanceUID
@@ -110,7 +110,7 @@ create temp table verdicts as
         case when place = 1 then if(is_partial, 'partial', 'ok') when same_header then 'duplicate' else 'conflict' end as status,
         case when place > 1 then if(same_header, 'same_header', 'other_header')
             when status in ('ok', 'partial') then code end as code,
-        case when place > 1 then 'the instance is taken from ' || winner_uri
+        case when place > 1 then 'the instance is taken from ' || winner_name
             when status in ('ok', 'partial') then message end as message,
         case when place = 1 then 'instances' when not same_header then 'conflicts' end as belongs,
         code as code_was, message as message_was

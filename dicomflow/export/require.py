@@ -28,7 +28,7 @@ class Missing:
         rows: how many.
         first: numbers of the first few in ``instances``, from 1, in the order of ``Dataset.to_arrow``; where there is a
             condition, among the rows for which it holds.
-        uris: of their files; none where identities are taken out.
+        uris: of their files, and members where these lie in archives; none where identities are taken out.
     """
 
     name: str
@@ -51,7 +51,7 @@ def find_missing(
     found = [Missing(name) for name in required]
     before = 0
     if found:
-        names = [*required, *(["source_uri"] if name_files else [])]
+        names = [*required, *(["source_uri", "source_member"] if name_files else [])]
         for batch in iter_rows(dataset, list(dict.fromkeys(names)), _BATCH_ROWS, where):
             for missing in found:
                 _add(missing, batch, before, name_files=name_files)
@@ -65,7 +65,8 @@ def _add(missing: Missing, batch: pa.RecordBatch, before: int, *, name_files: bo
     at = at[: MOST_EXAMPLES - len(missing.first)]
     missing.first += [before + place + 1 for place in at.to_pylist()]
     if name_files:
-        missing.uris += batch.column("source_uri").take(at).to_pylist()
+        rows = batch.select(["source_uri", "source_member"]).take(at).to_pylist()
+        missing.uris += [" member ".join(part for part in row.values() if part is not None) for row in rows]
 
 
 def drop_incomplete(batches: Iterable[pa.RecordBatch], required: Sequence[str]) -> Iterable[pa.RecordBatch]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dicomflow.errors import Code, Status
 
-OK, NEED_MORE, TRUNCATED, EMPTY, DICOMDIR, DEFLATED, TOO_LONG, ENDS_EARLY, TIMEOUT = 0, 1, 2, 8, 10, 11, 13, 14, 15
+OK, NEED_MORE, TRUNCATED, EMPTY, NO_DICOM_HEADER, DICOMDIR, DEFLATED = 0, 1, 2, 8, 9, 10, 11
+TOO_LONG, ENDS_EARLY, TIMEOUT = 13, 14, 15
 
 OUTCOMES: dict[int, tuple[Status, Code, str]] = {
     2: (Status.PARTIAL, Code.TRUNCATED, "the file ends inside this element"),

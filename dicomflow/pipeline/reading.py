@@ -220,9 +220,10 @@ class Reading:
         files = read_plan(task)
         rows = LedgerRows(files.num_rows)
         outcome = _NO_MEMORY if isinstance(loss, OutOfMemory) else _KILLS
-        for index, uri in enumerate(files["uri"].to_pylist()):
+        for index, place in enumerate(files.select(["uri", "member"]).to_pylist()):
             rows.set(index, outcome)
-            _log.error("file_given_up", uri=uri, code=str(outcome.code), task_id=task.task_id)
+            where = {name: text for name, text in place.items() if text is not None}
+            _log.error("file_given_up", **where, code=str(outcome.code), task_id=task.task_id)
         part = write_data_file(
             rows.to_table(files, self._job.run_id, self._job.started),
             files_schema(),

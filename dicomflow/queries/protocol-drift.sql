@@ -23,7 +23,9 @@ with settings as (
     where ProtocolName is not null
         -- what a header that breaks off does not say is no other setting; one without pixels that comes as far as BitsStored was
         -- stripped, and says all of them
-        and source_uri not in (select uri from files where status = 'partial' and code <> 'ends_early')
+        and (source_uri, coalesce(source_member, '')) not in (
+            select (uri, coalesce(member, '')) from files where status = 'partial' and code <> 'ends_early'
+        )
         and (status <> 'partial' or BitsStored is not null)
 ),
 variants as (

@@ -5,6 +5,8 @@ and then.  Knows neither Dask nor what other tasks do.  Expected faults of files
 
     task       the story of a task: rounds of reading, batches of rows, the ledger
     files      one file after the other: open, read, scan, close
+    members    the same for members of archives
+    unpack     the bytes of a member, as many as are asked for
     watch      the thread that does so, and how it is left behind when a read does not come back
     retry      which faults of a storage may pass, and how long to wait
     meter      seconds by stage, latencies by file

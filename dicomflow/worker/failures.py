@@ -1,6 +1,6 @@
 """What is logged of files that failed: where and why, a few lines per task, then how many more.
 
-In: outcomes.  Out: lines with ``uri, code, offset``; what a file holds is in none of them.
+In: outcomes.  Out: lines with ``uri, member, code, offset``; what a file holds is in none of them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ class FailureLog:
         self._lines: Counter[bool] = Counter()  # by whether it failed
         self._unsaid: Counter[tuple[bool, Code | None]] = Counter()
 
-    def note(self, uri: str, outcome: Outcome) -> None:
-        """One file that is not plain ``ok``."""
+    def note(self, uri: str, member: str | None, outcome: Outcome) -> None:
+        """One file that is not plain ``ok``; ``member`` where it lies in an archive."""
         is_failed = outcome.status is Status.FAILED
         if self._lines[is_failed] >= MAX_LINES:
             self._unsaid[is_failed, outcome.code] += 1
             return
         self._lines[is_failed] += 1
         say = _log.info if is_failed else _log.debug
-        say(f"file_{outcome.status}", uri=uri, code=str(outcome.code), offset=outcome.offset)
+        where = {"uri": uri} if member is None else {"uri": uri, "member": member}
+        say(f"file_{outcome.status}", **where, code=str(outcome.code), offset=outcome.offset)
 
     def close(self) -> None:
         """One line for all those of a kind that were not said."""

@@ -41,12 +41,12 @@ MIN_PREFIX_BYTES = 1 << 12
 PREFIX_WINDOW = 128
 """After so many files the first read is fitted to the longest header among as many rows."""
 
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 
 _UNFINISHED = frozenset({NEED_MORE, TRUNCATED, ENDS_EARLY})
 """Verdicts after which the file is read on: a first read that came back short may have been cut, not ended."""
 
-_SPECIAL = Outcome(status=Status.SKIPPED, code=Code.SPECIAL_FILE, message="became a special file after it was listed")
+SPECIAL = Outcome(status=Status.SKIPPED, code=Code.SPECIAL_FILE, message="became a special file after it was listed")
 _LATE = Outcome(
     status=Status.FAILED,
     code=Code.TIMEOUT,
@@ -155,7 +155,7 @@ class FileReader:
         buffers = self.prefix.buffers  # of this thread, whatever happens while it is inside
         turn.inside = start
         try:
-            turn.held = descriptor = os.open(uri if uri[0] == "/" else path_from_uri(uri), _OPEN_FLAGS)
+            turn.held = descriptor = os.open(uri if uri[0] == "/" else path_from_uri(uri), OPEN_FLAGS)
         except (OSError, ValueError) as error:
             return self._refuse(index, error, stint, turn)
         try:
@@ -169,7 +169,7 @@ class FileReader:
                 came = None
                 self._read_more(descriptor, size, stint, turn)
             if verdict == EMPTY and not stat.S_ISREG(_stat(descriptor, start, turn).st_mode):
-                stint.outcomes[index] = _SPECIAL
+                stint.outcomes[index] = SPECIAL
             else:
                 self._accept(index, stint)
             if came is not None:
@@ -222,7 +222,7 @@ class FileReader:
         turn.leave()
         self.headers.abandon()
         if is_special:  # a FIFO or a device with nothing to read yet
-            stint.outcomes[index] = _SPECIAL
+            stint.outcomes[index] = SPECIAL
         else:
             (stint.passing if may_pass(error) else stint.outcomes)[index] = _os_outcome(error)
 

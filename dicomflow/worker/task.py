@@ -31,7 +31,8 @@ from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
 from dicomflow.worker.books import Books
 from dicomflow.worker.failures import FailureLog
-from dicomflow.worker.files import FileReader, Stint
+from dicomflow.worker.files import Stint
+from dicomflow.worker.members import make_reader
 from dicomflow.worker.meter import Meter
 from dicomflow.worker.retry import try_again
 from dicomflow.worker.watch import WatchedThread
@@ -94,8 +95,8 @@ class _TaskRun:
         self.note = note
         # of this attempt: another one, of a worker that was taken for lost, writes under names of its own
         self.stem = f"{task.task_id}-{uuid.uuid4().hex[:8]}"
-        self.uris: list[str] = self.files["uri"].to_pylist()
-        self.reader = FileReader(self.uris, job.profile.columns, job.config.header)
+        self.reader = make_reader(self.files, job.profile.columns, job.config.header)
+        self.uris = self.reader.uris
         self.thread = WatchedThread(job.config.header.max_seconds)
         self.ledger = LedgerRows(len(self.uris))
         self.failures = FailureLog()
@@ -192,7 +193,7 @@ class _TaskRun:
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self.ledger.set(index, outcome)
-        self.failures.note(self.uris[index], outcome)
+        self.failures.note(self.uris[index], self.files["member"][index].as_py(), outcome)
 
     def _sleep(self, seconds: float) -> None:
         """Before files are tried again."""

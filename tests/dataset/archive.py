@@ -204,7 +204,8 @@ class Archive:
             for row in rows:
                 lost = "duplicate" if row["header_digest"] == first["header_digest"] else "conflict"
                 code = "same_header" if lost == "duplicate" else "other_header"
-                said = (lost, code, f"the instance is taken from {first['uri']}")
+                member = "" if first["member"] is None else f" member {first['member']}"
+                said = (lost, code, f"the instance is taken from {first['uri']}{member}")
                 own = (row["status"], row.get("code"), row.get("message"))
                 found["files"][place(row)] = (*(own if row is first else said), key, row["header_digest"])
                 if row is first or lost == "conflict":

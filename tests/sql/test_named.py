@@ -75,7 +75,8 @@ def _make_ledger(rows: pa.Table) -> pa.Table:
     codes = itertools.cycle(["truncated", "ends_early"])
     statuses = rows["status"].to_pylist()
     found = [next(codes) if status == "partial" else None for status in statuses]
-    return pa.table({"uri": rows["source_uri"], "status": statuses, "code": pa.array(found, pa.string())})
+    places = {"uri": rows["source_uri"], "member": rows["source_member"]}
+    return pa.table({**places, "status": statuses, "code": pa.array(found, pa.string())})
 
 
 SERIES = pa.table(
