@@ -284,7 +284,7 @@ def test_all_are_described_and_tested() -> None:
 def test_needs_are_named(parts: dict[str, list[Path]], tmp_path: Path) -> None:
     """With the columns that it names, and those that each dataset has, a query of ``instances`` runs."""
     rows = pq.read_table(parts["instances"][0])
-    of_each = ["source_uri", "source_size", "status"]
+    of_each = ["source_uri", "source_member", "source_size", "status"]
     for query in list_queries():
         assert set(query.needs) <= set(rows.column_names) and len(set(query.needs)) == len(query.needs)
         pq.write_table(rows.select([*query.needs, *of_each]), tmp_path / "instances.parquet")
