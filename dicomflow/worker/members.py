@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, Status
-from dicomflow.header.verdict import EMPTY, NEED_MORE, NO_DICOM_HEADER, TRUNCATED
+from dicomflow.header.verdict import EMPTY, NEED_MORE, NO_DICOM_HEADER, TOO_LONG, TRUNCATED
 from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
 from dicomflow.sources.member import MemberPlace, parse_place
@@ -37,6 +37,11 @@ _NO_PLACE = Outcome(
     message="where it lies in the archive was noted by another version: run again",
 )
 _FAILED = {
+    Fault.TOO_LONG: Outcome(
+        status=Status.FAILED,
+        code=Code.LIMIT_HEADER_BYTES,
+        message="more packed bytes than header.max_header_bytes allows, and no header yet",
+    ),
     Fault.CUT: Outcome(status=Status.FAILED, code=Code.BAD_ARCHIVE, message="the archive ends inside this member"),
     Fault.DAMAGED: Outcome(
         status=Status.FAILED, code=Code.INFLATE_ERROR, message="the deflated member is damaged inside its header"
@@ -171,12 +176,10 @@ class MemberReader(FileReader):
         What a cut leaves is as true as it is of a file that was cut; bytes before the place where a stream is found damaged are
         not: it may have gone wrong long before.
         """
-        if fault is Fault.TOO_LONG:
-            self.headers.give_up(size)
-            return
-        if fault is Fault.CUT:
-            self.headers.give_up(size, TRUNCATED)
-        if fault is not Fault.CUT or self.headers.verdict in (EMPTY, NO_DICOM_HEADER):
+        if fault in (Fault.DAMAGED, Fault.WRONG):
+            raise Unreadable(_FAILED[fault])
+        self.headers.give_up(size, TRUNCATED if fault is Fault.CUT else TOO_LONG)
+        if self.headers.verdict in (EMPTY, NO_DICOM_HEADER):
             raise Unreadable(_FAILED[fault])
 
 
