@@ -7,7 +7,6 @@ a name is a text here, and never a path.
 from __future__ import annotations
 
 import os
-from array import array
 from collections import Counter
 from collections.abc import Iterator
 
@@ -87,13 +86,12 @@ class _Census:
     """
 
     def __init__(self, directory: Directory) -> None:
-        hashes = np.frombuffer(array("q", (hash(entry.name) for entry in directory)), np.int64)
-        values, counts = np.unique(hashes, return_counts=True)
+        values, counts = np.unique(np.frombuffer(directory.hashes, np.int64), return_counts=True)
         self._suspects = frozenset(values[counts > 1].tolist()) | {hash("")}
         names = Counter(entry.name for entry in directory if hash(entry.name) in self._suspects)
         self._nameless = names.pop("", 0)
         self._repeated = sum(count > 1 for count in names.values())
-        self._listed = len(hashes) - self._nameless - (names.total() - len(names))
+        self._listed = len(directory.hashes) - self._nameless - (names.total() - len(names))
         self._last: dict[str, int] = {}
         if names:
             self._last = {entry.name: number for number, entry in enumerate(directory) if entry.name in names}

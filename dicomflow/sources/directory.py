@@ -9,6 +9,7 @@ read here: its size is known and bounded before it is read, and its bytes are al
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
@@ -21,7 +22,7 @@ _END, _END64, _LOCATOR, _ENTRY = (
     Struct("<4s4H2LH"),
     Struct("<4sQ2H2L4Q"),
     Struct("<4sLQL"),
-    Struct("<4s4xHH4xLLLHHHH6xL"),
+    Struct("<4s4xHH4xLLLHHH8xL"),
 )
 _END_MAGIC, _END64_MAGIC, _LOCATOR_MAGIC, _ENTRY_MAGIC = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2"
 _LOCAL_MAGIC, _LOCAL_BYTES = b"PK\3\4", 30
@@ -61,63 +62,57 @@ class Directory:
         data: the bytes of the directory.
         start: where it begins in the file: members lie before it.
         shift: bytes before the archive, such as those of a program that unpacks it.
+
+    Raises:
+        BadArchive: the directory is damaged.
     """
 
     def __init__(self, data: bytes, start: int, shift: int) -> None:
         self._data = data
-        self._start = start
+        self._last = start - _LOCAL_BYTES  # where a member begins at the most
         self._shift = shift
+        self.count = 0
+        """Entries, folders included."""
+        self.hashes = array("q", self._hash_names())
+        """Of the name of each file: what tells whether one is there twice takes no more memory than this."""
 
     def __iter__(self) -> Iterator[Entry]:
-        """Each file.
-
-        Raises:
-            BadArchive: the directory is damaged.
-        """
-        for name, entry, extra in self._walk():
-            method, flags, crc, packed, size, offset = entry
-            if name.endswith("/") and size == 0:
+        """Each file."""
+        last, shift = self._last, self._shift
+        for name, flags, method, crc, packed, size, offset, extra in self._walk():
+            if size == 0 and name.endswith("/"):
                 continue
-            wide = _widen(extra, size, packed, offset)
-            if wide is not None:
-                size, packed, offset = wide
-                offset += self._shift
-            is_possible = wide is not None and max(size, packed) <= _MOST and self._holds(offset)
-            place = MemberPlace(method, flags, crc, offset, packed)
-            yield Entry(name, size if is_possible else None, place)
+            wide = (
+                (size, packed, offset) if max(size, packed, offset) < _NOWHERE else _widen(extra, size, packed, offset)
+            )
+            if wide is None or max(wide) > _MOST or not 0 <= wide[2] + shift <= last:
+                yield Entry(name, None, MemberPlace(method, flags, crc, 0, 0))
+            else:
+                yield Entry(name, wide[0], MemberPlace(method, flags, crc, wide[2] + shift, wide[1]))
 
-    def _holds(self, offset: int) -> bool:
-        return 0 <= offset <= self._start - _LOCAL_BYTES
+    def _hash_names(self) -> Iterator[int]:
+        for name, _, _, _, _, size, _, _ in self._walk():
+            self.count += 1
+            if size or not name.endswith("/"):
+                yield hash(name)
 
-    def count(self) -> int:
-        """Entries, folders included.
-
-        Raises:
-            BadArchive: the directory is damaged.
-        """
-        return sum(1 for _ in self._spans())
-
-    def _walk(self) -> Iterator[tuple[str, tuple[int, int, int, int, int, int], bytes]]:
-        data = self._data
-        for at, name_bytes, extra_bytes in self._spans():
-            _, flags, method, crc, packed, size, _, _, _, _, offset = _ENTRY.unpack_from(data, at)
-            at += _ENTRY.size
-            name = decode_name(data[at : at + name_bytes], flags)
-            at += name_bytes
-            yield name, (method, flags, crc, packed, size, offset), data[at : at + extra_bytes]
-
-    def _spans(self) -> Iterator[tuple[int, int, int]]:
-        """Where each entry begins, and how long its name and its extra field are."""
-        data, at, end = self._data, 0, len(self._data)
+    def _walk(self) -> Iterator[_Fields]:
+        data, at, end, unpack, length = self._data, 0, len(self._data), _ENTRY.unpack_from, _ENTRY.size
         while at < end:
-            if end - at < _ENTRY.size or data[at : at + 4] != _ENTRY_MAGIC:
+            if end - at < length or data[at : at + 4] != _ENTRY_MAGIC:
                 raise BadArchive(f"no entry stands at byte {at:,} of its directory")
-            _, _, _, _, _, _, name, extra, comment, _, _ = _ENTRY.unpack_from(data, at)
-            after = at + _ENTRY.size + name + extra + comment
-            if after > end:
+            _, flags, method, crc, packed, size, name_bytes, extra_bytes, comment_bytes, offset = unpack(data, at)
+            name_end = at + length + name_bytes
+            extra_end = name_end + extra_bytes
+            if extra_end + comment_bytes > end:
                 raise BadArchive(f"the entry at byte {at:,} of its directory reaches beyond it")
-            yield at, name, extra
-            at = after
+            name = decode_name(data[at + length : name_end], flags)
+            yield name, flags, method, crc, packed, size, offset, data[name_end:extra_end]
+            at = extra_end + comment_bytes
+
+
+_Fields = tuple[str, int, int, int, int, int, int, bytes]
+"""Name, flags, method, CRC-32, packed size, size, offset, extra field."""
 
 
 def read_directory(descriptor: int, size: int, max_entries: int) -> Directory | None:
@@ -145,7 +140,7 @@ def read_directory(descriptor: int, size: int, max_entries: int) -> Directory | 
     end = _read_end(descriptor, tail, at, tail_at)
     _check_size(end, max_entries)
     directory = _read_entries(descriptor, end)
-    _check_count(directory.count(), end.entries, max_entries)
+    _check_count(directory.count, end.entries, max_entries)
     return directory
 
 
@@ -246,8 +241,6 @@ def _read(descriptor: int, size: int, at: int) -> bytes:
 
 def _widen(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int] | None:
     """The numbers that stand in the ZIP64 extra field, in their order (APPNOTE 4.5.3); None where it lacks one."""
-    if _NOWHERE not in (size, packed, offset):
-        return size, packed, offset
     wide = _find_field(extra, _ZIP64_FIELD)
     numbers = []
     for number in (size, packed, offset):

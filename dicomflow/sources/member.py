@@ -67,7 +67,8 @@ def decode_name(raw: bytes, flags: int) -> str:
     >>> decode_name(b"a/\\x81.dcm", 0), decode_name(b"\\xff\\0x", 0x800)
     ('a/ü.dcm', '\\\\xff')
     """
-    raw = raw.partition(b"\0")[0]
+    if b"\0" in raw:
+        raw = raw.partition(b"\0")[0]
     if raw.isascii():
         return raw.decode("ascii")
     return raw.decode("utf-8", "backslashreplace") if flags & _UTF8_NAME else raw.decode("cp437")

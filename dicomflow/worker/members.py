@@ -31,6 +31,8 @@ from dicomflow.worker.meter import SAMPLE
 from dicomflow.worker.unpack import Fault, MemberStream, Unreadable
 from dicomflow.worker.watch import Turn
 
+_MIN_GUESS = 512
+
 _NO_PLACE = Outcome(
     status=Status.FAILED,
     code=Code.BAD_ARCHIVE,
@@ -137,38 +139,44 @@ class MemberReader(FileReader):
         return stream, total
 
     def _read_member(self, index: int, stream: MemberStream, total: int, stint: Stint) -> None:
-        reader = self.headers
-        size = self._load(stream, 0, min(self.prefix.size, total))
+        size = self._load(stream, 0, min(self._guess(stream), total))
         came = self._scan_clock()
-        verdict = reader.scan(size, self._is_whole(stream, size, total))
+        verdict = self._scan(stream, size, total)
         if verdict != NEED_MORE and index % SAMPLE == 0:
             stint.times.sample(self._scan_clock() - came)
         while verdict == NEED_MORE and stream.fault is None and size < min(total, self._limit):
-            wanted = min(max(reader.needed, 2 * size), total, self._limit)
-            if wanted > len(reader.buffer):
-                reader.grow(wanted)
-            size = self._load(stream, size, wanted)
+            size = self._load(stream, size, min(max(self.headers.needed, 2 * size), total, self._limit))
             came = self._scan_clock()
-            verdict = reader.scan(size, self._is_whole(stream, size, total))
+            verdict = self._scan(stream, size, total)
             stint.times.scanning_on += self._scan_clock() - came
         if verdict == NEED_MORE:
             self._give_up(size, stream.fault or (Fault.TOO_LONG if size < total else Fault.WRONG))
         self._accept(index, stint)
 
+    def _guess(self, stream: MemberStream) -> int:
+        """How many bytes the header may need: of what is deflated each one costs, and neighbours are alike."""
+        lengths = self.facts.header_bytes
+        if not (stream.is_deflated and lengths):
+            return self.prefix.size
+        return min(self.prefix.size, lengths[-1] + lengths[-1] // 16 + _MIN_GUESS)
+
     def _load(self, stream: MemberStream, size: int, wanted: int) -> int:
         """Fill the buffer up to ``wanted`` bytes, as far as there are any."""
+        if wanted > len(self.headers.buffer):
+            self.headers.grow(wanted)
         inflating = stream.seconds
         data = stream.read(wanted - size)
         self.headers.inflate_seconds += stream.seconds - inflating
         self.headers.view[size : size + len(data)] = data
         return size + len(data)
 
-    def _is_whole(self, stream: MemberStream, size: int, total: int) -> bool:
-        """Whether the bytes so far are the member, to its end.
-
-        A header that ends with its member is taken for whole only if they are those that were packed.
-        """
-        return size == total and stream.fault is None and zlib.crc32(self.headers.view[:size]) == stream.crc
+    def _scan(self, stream: MemberStream, size: int, total: int) -> int:
+        """See ``HeaderReader``.  Only a header that ends with its member asks for the bytes to be those that were packed."""
+        reader = self.headers
+        verdict = reader.scan(size, at_end=False)
+        if verdict != NEED_MORE or size < total or stream.fault or zlib.crc32(reader.view[:size]) != stream.crc:
+            return verdict
+        return reader.scan(size, at_end=True)
 
     def _give_up(self, size: int, fault: Fault) -> None:
         """There should be more, and is not.

@@ -71,6 +71,11 @@ class MemberStream:
         self._rest = b""  # packed, read and not yet used
         self._zlib = None if place.method == STORED else zlib.decompressobj(-zlib.MAX_WBITS)
 
+    @property
+    def is_deflated(self) -> bool:
+        """Whether each byte costs time to unpack."""
+        return self._zlib is not None
+
     def begin(self, name: str, wanted: int) -> None:
         """Read its local header, and so many bytes behind it.
 
@@ -143,7 +148,7 @@ def _measure_header(head: bytes, name: str, place: MemberPlace) -> int:
         raise Unreadable(_CUT)
     magic, flags, method, crc, name_bytes, extra_bytes = _LOCAL.unpack_from(head)
     raw = head[_LOCAL.size : _LOCAL.size + name_bytes]
-    is_named = name in (decode_name(raw, place.flags), decode_name(raw, flags))
+    is_named = name == decode_name(raw, place.flags) or name == decode_name(raw, flags)
     has_crc = crc in (0, place.crc) or flags & _CRC_FOLLOWS
     if magic != _LOCAL_MAGIC or not is_named or method != place.method or not has_crc:
         raise Unreadable(_MISPLACED)
