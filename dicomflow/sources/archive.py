@@ -87,8 +87,10 @@ class _Census:
 
     def __init__(self, directory: Directory) -> None:
         values, counts = np.unique(np.frombuffer(directory.hashes, np.int64), return_counts=True)
-        self._suspects = frozenset(values[counts > 1].tolist()) | {hash("")}
-        names = Counter(entry.name for entry in directory if hash(entry.name) in self._suspects)
+        self._suspects = frozenset(values[(counts > 1) | (values == hash(""))].tolist())
+        names: Counter[str] = Counter()
+        if self._suspects:
+            names.update(entry.name for entry in directory if hash(entry.name) in self._suspects)
         self._nameless = names.pop("", 0)
         self._repeated = sum(count > 1 for count in names.values())
         self._listed = len(directory.hashes) - self._nameless - (names.total() - len(names))
