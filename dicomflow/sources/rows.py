@@ -77,6 +77,7 @@ class Rows:
         prefix = folder if folder.endswith("/") else f"{folder}/"
         add_path, add_size, add_mtime = self._paths.append, self._sizes.append, self._mtimes.append
         is_file, is_folder = stat.S_ISREG, stat.S_ISDIR
+        ends = frozenset(text[-1] for text in apart)  # told from others at half the cost
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=follow)
@@ -84,7 +85,7 @@ class Rows:
                 self.add_outcome(prefix + entry.name, outcome_of_error(error))
                 continue
             mode, name = found.st_mode, entry.name
-            if is_file(mode) and name[-4:] not in apart:
+            if is_file(mode) and (name[-1] not in ends or name[-4:] not in apart):
                 add_path(prefix + name)
                 add_size(found.st_size)
                 add_mtime(found.st_mtime_ns)
