@@ -96,6 +96,48 @@ def test_a_comment_that_looks_like_an_end_record(put: Any) -> None:
     assert members_of(list_rows(put(data))) == members_of(list_rows(put(pack(TWO) + b"left behind"))) == ["b/one", "a"]
 
 
+def widen(data: bytes, *, prefix: bytes = b"", behind: bytes = b"", parts: int = 0) -> bytes:
+    """The same archive with all numbers where ZIP64 has them."""
+    first, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entries, at, count = b"", first, 0
+    while at < end:
+        packed, size, name_bytes = struct.unpack_from("<LLH", data, at + 20)
+        (offset,) = struct.unpack_from("<L", data, at + 42)
+        field = struct.pack("<HHBL", 0x5455, 5, 1, 0) + struct.pack("<HHQQQ", 1, 24, size, packed, offset)
+        entries += data[at : at + 20] + struct.pack("<LLHHH", 0xFFFFFFFF, 0xFFFFFFFF, name_bytes, len(field), 0)
+        entries += data[at + 34 : at + 42] + b"\xff" * 4 + data[at + 46 : at + 46 + name_bytes] + field
+        at, count = at + 46 + name_bytes, count + 1
+    wide = struct.pack(
+        "<4sQHHLLQQQQ", b"PK\6\6", 44 + len(behind), 45, 45, parts, parts, count, count, len(entries), first
+    )
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, first + len(entries), 1)
+    most = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return prefix + data[:first] + entries + wide + behind + locator + most
+
+
+@pytest.mark.parametrize("prefix", [b"", b"MZ" * 50])
+def test_numbers_of_zip64(put: Any, prefix: bytes) -> None:
+    """In the end record and in each entry."""
+    data = widen(pack(TWO), prefix=prefix)
+    _, *members = list_rows(put(data))
+    with zipfile.ZipFile(io.BytesIO(data)) as opened:
+        infos = opened.infolist()
+        assert opened.testzip() is None
+    for row, info in zip(members, infos, strict=True):
+        place = parse_place(row["etag"])
+        found = (row["member"], row["size"], place.packed, place.offset)
+        assert found == (info.filename, info.file_size, info.compress_size, info.header_offset)
+
+
+def test_zip64_that_is_not_where_it_mostly_is(put: Any) -> None:
+    """With data of somebody else's behind its end record, it is where the locator says; in several parts, it is refused."""
+    assert members_of(list_rows(put(widen(pack(TWO), behind=b"more" * 5)))) == ["b/one", "a"]
+    (row,) = list_rows(put(widen(pack(TWO), parts=1)))
+    assert said(row)[1] == "bad_archive" and "several parts" in row["message"]
+    (row,) = list_rows(put(widen(pack(TWO)).replace(b"PK\6\6", b"none")))
+    assert said(row)[1] == "bad_archive" and "not where" in row["message"]
+
+
 def test_archives_stand_behind_the_files_of_a_folder(tmp_path: Path) -> None:
     """Whatever the size of batches; a name of any case, in a folder or as a SOURCE."""
     (tmp_path / "sub").mkdir()

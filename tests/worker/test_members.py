@@ -167,6 +167,17 @@ def test_batches_that_are_full(scan: Read, put: Put) -> None:
     assert len(scan(path, header__batch_rows=3).rows) == 50
 
 
+def test_a_stored_member_at_the_end_of_what_was_read(scan: Read, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads that give less than was asked for are no end."""
+    path = put("z.zip", pack(FILES.items(), method=zipfile.ZIP_STORED))
+    expected = scan(path)
+    real = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, count, at: real(descriptor, min(count, 97), at))
+    listed = list_to_read(path)
+    found = read(path.parent, listed)
+    assert found.outcomes() == expected.outcomes() and found.values() == expected.values()
+
+
 def test_a_deflated_data_set_in_a_deflated_member(scan: Read, put: Put) -> None:
     """Two layers, each with its own end."""
     whole = make_file("1.7", number=7)
