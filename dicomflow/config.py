@@ -125,7 +125,7 @@ class ComputeConfig(Section):
         worker_dashboard_address: the same of its workers, each of which has a web server, too.
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
-        small_job_files: ``auto`` takes threads below this many files.
+        small_job_seconds: ``auto`` takes threads where one process would read all files in less, by a look at some of them.
         no_worker_seconds: so long a cluster may be without any worker before the run gives up; None for two minutes, an hour on
             kubernetes and custom clusters, a day where jobs wait in a queue (slurm, pbs). So long, too, all workers may be paused
             for want of memory with nothing being done; None for two minutes.
@@ -139,7 +139,7 @@ class ComputeConfig(Section):
     worker_dashboard_address: ListenAddress = "127.0.0.1:0"
     performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
-    small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+    small_job_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 5.0
     no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] | None = None
     worker_ttl: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
 
