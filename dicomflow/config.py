@@ -149,6 +149,7 @@ class HeaderConfig(Section):
 
     Attributes:
         prefix_bytes: bytes of the first file in the first read; for the others it follows the headers of late.
+        read_ahead: threads of a task that open files before their turn, where storage lets each one wait; 0 for none.
         batch_rows: headers that are typed together; bounds a worker's memory.
         max_header_bytes: a longer header ends as ``limit_header_bytes``.
         max_elements: data elements of one header, those of sequence items included.
@@ -160,6 +161,7 @@ class HeaderConfig(Section):
     """
 
     prefix_bytes: Annotated[Size, Field(ge=KIB, le=16 * MIB)] = 32 * KIB
+    read_ahead: Annotated[int, Field(ge=0, le=64)] = 16
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16384
     max_header_bytes: Annotated[Size, Field(ge=64 * KIB, le=GIB)] = 256 * MIB
     max_elements: Annotated[int, Field(ge=100, le=1_000_000_000)] = 2_000_000

@@ -19,6 +19,7 @@ import pyarrow as pa
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import StorageHangs
 from dicomflow.schema.column import Column
+from dicomflow.worker.ahead import Gear
 from dicomflow.worker.files import FileReader, Stint
 from dicomflow.worker.watch import WatchedThread
 
@@ -31,6 +32,9 @@ HANGS_SECONDS = 1.0
 
 ROW_SECONDS = 15e-6
 """What a row takes behind its header: to be typed, sorted, written."""
+
+AHEAD_SECONDS = 30e-6
+"""What it takes to have a file read ahead."""
 
 
 def probe_files(files: pa.Table, columns: Sequence[Column], config: HeaderConfig) -> float:
@@ -49,4 +53,9 @@ def probe_files(files: pa.Table, columns: Sequence[Column], config: HeaderConfig
             came_back = thread.run(partial(reader.read, stint), uris[0])
     except (StorageHangs, MemoryError):
         came_back = False
-    return float(stint.times.latencies().mean()) + ROW_SECONDS if came_back else HANGS_SECONDS
+    if not came_back:
+        return HANGS_SECONDS
+    latencies = stint.times.latencies()
+    threads = Gear(config.read_ahead).shift(latencies, 0.0)
+    each = float(latencies.mean())
+    return ROW_SECONDS + (AHEAD_SECONDS + each / threads if threads else each)
