@@ -37,7 +37,7 @@ from dicomflow.worker.meter import Meter
 from dicomflow.worker.retry import try_again
 from dicomflow.worker.watch import WatchedThread
 
-LOOKS = 64
+LOOKS = 16
 """After so many files a task looks how long they take."""
 
 NOTE_SECONDS = 0.5
