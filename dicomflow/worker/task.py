@@ -159,7 +159,7 @@ class _TaskRun:
             self._book(stint)
             if not self.reader.room:
                 self._write_batch()
-            if place > LOOKS or place == len(indexes):
+            if place != LOOKS or place == len(indexes):  # a look is soon over
                 self._note()
         return list(self.passing)
 
