@@ -133,7 +133,7 @@ class ComputeConfig(Section):
         worker_dashboard_address: the same of its workers, each of which has a web server, too.
         performance_report: an HTML file to write; relative to the current directory.
         connect_timeout: seconds to wait for the scheduler at an address.
-        small_job_files: ``auto`` takes threads below this many files.
+        small_job_seconds: ``auto`` takes threads where one process would read all files in less, by a look at some of them.
         no_worker_seconds: so long a cluster may be without any worker before the run gives up; None for two minutes, an hour on
             kubernetes and custom clusters, a day where jobs wait in a queue (slurm, pbs). So long, too, all workers may be paused
             for want of memory with nothing being done; None for two minutes.
@@ -147,7 +147,7 @@ class ComputeConfig(Section):
     worker_dashboard_address: ListenAddress = "127.0.0.1:0"
     performance_report: Annotated[Path, Field(strict=False), AfterValidator(_check_file_name)] | None = None
     connect_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
-    small_job_files: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+    small_job_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 5.0
     no_worker_seconds: Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)] | None = None
     worker_ttl: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 60.0
 
@@ -157,6 +157,7 @@ class HeaderConfig(Section):
 
     Attributes:
         prefix_bytes: bytes of the first file in the first read; for the others it follows the headers of late.
+        read_ahead: threads of a task that open files before their turn, where storage lets each one wait; 0 for none.
         batch_rows: headers that are typed together; bounds a worker's memory.
         max_header_bytes: a longer header ends as ``limit_header_bytes``.
         max_elements: data elements of one header, those of sequence items included.
@@ -168,6 +169,7 @@ class HeaderConfig(Section):
     """
 
     prefix_bytes: Annotated[Size, Field(ge=KIB, le=16 * MIB)] = 32 * KIB
+    read_ahead: Annotated[int, Field(ge=0, le=64)] = 16
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = 16384
     max_header_bytes: Annotated[Size, Field(ge=64 * KIB, le=GIB)] = 256 * MIB
     max_elements: Annotated[int, Field(ge=100, le=1_000_000_000)] = 2_000_000

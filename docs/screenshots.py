@@ -115,8 +115,8 @@ def pictures_of_run(work: Path) -> None:
 
 
 def picture_of_slow_storage(work: Path) -> None:
-    """Each open takes two milliseconds longer."""
-    slow = Daemons(work / "slow", options=("--preload", str(SLOW)), environment={"SLOW_OPEN": "0.002"})
+    """Each open takes ten milliseconds longer."""
+    slow = Daemons(work / "slow", options=("--preload", str(SLOW)), environment={"SLOW_OPEN": "0.01"})
     with slow as cluster, Browser() as browser:
         with job(work, cluster, files_per_task=1000) as running:
             running.wait()
@@ -133,7 +133,7 @@ def picture_of_straggler(work: Path) -> None:
         Browser() as browser,
     ):
         browser.open(f"{cluster.dashboard}/status")
-        with job(work, cluster, files_per_task=1000) as running:
+        with job(work, cluster, files_per_task=1000, read_ahead=0) as running:
             watch(running, browser, IMAGES / "dashboard-straggler.png")
 
 
@@ -147,11 +147,12 @@ def picture_of_little_memory(work: Path) -> None:
 
 @contextlib.contextmanager
 def job(
-    work: Path, cluster: Daemons, *, files_per_task: int, report: Path | None = None
+    work: Path, cluster: Daemons, *, files_per_task: int, read_ahead: int = 16, report: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run on the cluster, which does not outlive the block."""
     folder = Path(tempfile.mkdtemp(dir=work))
-    (folder / "settings.yaml").write_text(f"plan: {{files_per_task: {files_per_task}}}\n")
+    settings = f"plan: {{files_per_task: {files_per_task}}}\nheader: {{read_ahead: {read_ahead}}}\n"
+    (folder / "settings.yaml").write_text(settings)
     options = ["--scheduler", cluster.address, "--config", str(folder / "settings.yaml"), "--quiet"]
     options += [] if report is None else ["--performance-report", str(report)]
     running = start("dicomflow", "extract", str(work / "scans"), "-o", str(folder / "headers"), *options, folder=folder)

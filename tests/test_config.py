@@ -57,7 +57,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "min_files_per_task": 2048,
         "tasks_per_worker": 4,
     }
-    assert (config.compute.scheduler, config.compute.workers, config.compute.small_job_files) == ("auto", None, 20_000)
+    assert (config.compute.scheduler, config.compute.workers, config.compute.small_job_seconds) == ("auto", None, 5.0)
     assert (config.header.prefix_bytes, config.header.max_header_bytes) == (32768, 256 * 1024**2)
     assert config.compute.dashboard_address == "127.0.0.1:8787"
 

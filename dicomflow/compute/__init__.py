@@ -18,7 +18,7 @@ In: tasks, a function, ``ComputeConfig``.  Out: results as they complete.  The o
 from dicomflow.compute.cluster import Cluster, Function, Handlers, Killed, Loss, Note, WorkerCounts, open_cluster
 from dicomflow.compute.frame import DaskFrame, make_frame
 from dicomflow.compute.meter import record_stages
-from dicomflow.compute.scheduler import choose_scheduler, count_workers
+from dicomflow.compute.scheduler import choose_scheduler, count_workers, depends_on_job
 
 __all__ = [
     "Cluster",
@@ -31,6 +31,7 @@ __all__ = [
     "WorkerCounts",
     "choose_scheduler",
     "count_workers",
+    "depends_on_job",
     "make_frame",
     "open_cluster",
     "record_stages",

@@ -1,6 +1,6 @@
 """Which scheduler a run takes, how many tasks it runs at once, and how long it waits for workers.
 
-In: ``ComputeConfig``, ``ClusterConfig``, the number of files.  Out: a name, a number.  Pure.
+In: ``ComputeConfig``, ``ClusterConfig``, how long the job would take one process.  Out: a name, a number.  Pure.
 """
 
 from __future__ import annotations
@@ -39,18 +39,21 @@ NO_WORKER_SECONDS_HERE = 120.0
 """The same of all others, whose workers are there or come at once."""
 
 
-def choose_scheduler(config: ComputeConfig, files: int, cluster: ClusterConfig = NO_CLUSTER) -> str:
-    """What ``auto`` means for this many files; other settings are taken as they are.
+def depends_on_job(config: ComputeConfig, cluster: ClusterConfig = NO_CLUSTER) -> bool:
+    """Whether it depends on the job which scheduler is taken."""
+    return cluster.choose(config.scheduler) == "auto" and cluster.adapt is None
 
-    A cluster that the configuration describes is taken whatever the number of files.  Else a job of a second or two takes
-    Dask's threads in this process: starting ``distributed`` would take longer than the job.
+
+def choose_scheduler(config: ComputeConfig, seconds: float, cluster: ClusterConfig = NO_CLUSTER) -> str:
+    """What ``auto`` means for a job that one process does in so many seconds; other settings are taken as they are.
+
+    A cluster that the configuration describes is taken whatever the job.  Else a job of a few seconds takes Dask's threads in
+    this process: starting workers would take longer than they save.
     """
-    chosen = cluster.choose(config.scheduler)
-    if chosen != "auto":
-        return chosen
-    if cluster.adapt is not None:
-        return "processes"
-    if files < config.small_job_files:
+    if not depends_on_job(config, cluster):
+        chosen = cluster.choose(config.scheduler)
+        return "processes" if chosen == "auto" else chosen
+    if seconds < config.small_job_seconds:
         return "threads" if config.performance_report is None else "in-process"
     return "in-process" if count_workers(config, "processes") == 1 else "processes"
 

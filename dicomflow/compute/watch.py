@@ -28,8 +28,11 @@ LOOK_SECONDS = 1.0
 EXIT_SECONDS = 2.0
 """So long a look that has begun is waited for at the end: longer than it takes, where anybody answers."""
 
+ALONE_SECONDS = 10.0
+"""A cluster without workers for so long is worth a warning: a worker that is started again takes a few seconds."""
+
 QUIET_SECONDS = 30.0
-"""A cluster without workers for so long is worth a warning; workers that paused so long ago, and no more since, are forgotten."""
+"""Workers that paused so long ago, and no more since, are forgotten."""
 
 EVENTS = "all"
 """Dask's own topic for what happens to workers."""
@@ -230,7 +233,7 @@ class _Idle:
                 f"the Dask cluster was lost: it has had no worker for {self._missing_seconds:g} s (compute.no_worker_seconds); "
                 "the logs of its workers may say why they do not come, or do not stay"
             )
-        if seconds > QUIET_SECONDS and not self._said:
+        if seconds > ALONE_SECONDS and not self._said:
             _log.warning("waiting_for_workers", gives_up_after_seconds=self._missing_seconds)
             self._said = True
         return None

@@ -28,6 +28,7 @@ from dicomflow.compute import (
     WorkerCounts,
     choose_scheduler,
     count_workers,
+    depends_on_job,
     open_cluster,
     record_stages,
 )
@@ -39,6 +40,7 @@ from dicomflow.dataset.writer import write_data_file
 from dicomflow.errors import Code, ComputeError, OutOfMemory, Status
 from dicomflow.log import LogContext, get_logger, joined, log_context, write_relayed
 from dicomflow.model import BatchDone, Outcome, ScanResult, ScanTask
+from dicomflow.pipeline.outlook import foresee
 from dicomflow.pipeline.stages import Stages
 from dicomflow.plan import cut_slice, group_files, make_task_id
 from dicomflow.schema.arrow import files_schema
@@ -142,11 +144,12 @@ class Reading:
             DatasetError: staging cannot be written.
         """
         compute, described = self._job.config.compute, self._job.config.cluster
-        files, count = _look_ahead(files, compute.small_job_files)
-        if not count:
+        files = (batch for batch in files if batch.num_rows)
+        first = next(files, None)
+        if first is None:
             return
         with self._planning():
-            cluster = self._cluster or self._open_cluster(count)
+            files, cluster = self._open_cluster(itertools.chain([first], files))
             workers = count_workers(compute, self.scheduler, described)
             start = time.perf_counter()
             handlers = Handlers(
@@ -163,14 +166,20 @@ class Reading:
             )
             self.seconds += time.perf_counter() - start
 
-    def _open_cluster(self, files: int) -> Cluster:
-        """One that suits so many files."""
+    def _open_cluster(self, files: Iterator[pa.Table]) -> tuple[Iterator[pa.Table], Cluster]:
+        """The same files, and a cluster that suits them; the one that is open, if there is one."""
+        if self._cluster is not None:
+            return files, self._cluster
         compute, described = self._job.config.compute, self._job.config.cluster
-        self.scheduler = choose_scheduler(compute, files, described)
+        seconds = 0.0
+        if depends_on_job(compute, described):
+            with self._stages.of("plan"):
+                files, seconds = foresee(files, self._job, compute.small_job_seconds)
+        self.scheduler = choose_scheduler(compute, seconds, described)
         cluster = self._cluster = self._open.enter_context(open_cluster(compute, self.scheduler, described))
         self._totals.dashboard = cluster.dashboard
         self._changed()
-        return cluster
+        return files, cluster
 
     @contextlib.contextmanager
     def _planning(self) -> Iterator[None]:
@@ -233,17 +242,6 @@ class Reading:
             self._job.config.dataset,
         )
         self._book(ScanResult(task_id=task.task_id, files=task.files, data_files=(part,), counts=rows.counts()))
-
-
-def _look_ahead(files: Iterator[pa.Table], enough: int) -> tuple[Iterator[pa.Table], int]:
-    """The same files, and how many there are: counted no further than ``enough``."""
-    seen, count = [], 0
-    for batch in files:
-        seen.append(batch)
-        count += batch.num_rows
-        if count >= enough:
-            break
-    return itertools.chain(seen, files), count
 
 
 def _scan_and_record(task: ScanTask, note: Note, job: ScanJob, log: LogContext, version: str) -> ScanResult:

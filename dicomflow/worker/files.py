@@ -27,6 +27,7 @@ from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
 from dicomflow.sources.rows import code_for_os_error
 from dicomflow.uri import path_from_uri
+from dicomflow.worker.ahead import OPEN_FLAGS, ReadAhead
 from dicomflow.worker.meter import SAMPLE, FileTimes
 from dicomflow.worker.retry import may_pass
 from dicomflow.worker.watch import GivenUp, Turn
@@ -40,8 +41,6 @@ MAX_PREFIX_BYTES = 1 << 20
 MIN_PREFIX_BYTES = 1 << 12
 PREFIX_WINDOW = 128
 """After so many files the first read is fitted to the longest header among as many rows."""
-
-OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 
 _UNFINISHED = frozenset({NEED_MORE, TRUNCATED, ENDS_EARLY})
 """Verdicts after which the file is read on: a first read that came back short may have been cut, not ended."""
@@ -85,6 +84,9 @@ class FileReader:
         config: limits, and the size of the first read.
     """
 
+    reads_ahead = True
+    """Whether ``ahead`` may be set."""
+
     def __init__(self, uris: Sequence[str], columns: Sequence[Column], config: HeaderConfig) -> None:
         self.uris = uris
         self._rows = min(config.batch_rows, max(1, len(uris)))
@@ -97,6 +99,8 @@ class FileReader:
         )
         self.prefix = _Prefix(self.headers, config.prefix_bytes, config.max_header_bytes)
         self.facts = RowFacts()
+        self.ahead: ReadAhead | None = None
+        """Has opened the next files already, where storage is slow."""
         self._limit = config.max_header_bytes
 
     @property
@@ -154,17 +158,23 @@ class FileReader:
             self.prefix.renew(headers)
         buffers = self.prefix.buffers  # of this thread, whatever happens while it is inside
         turn.inside = start
+        fetched = None if self.ahead is None else self.ahead.take(index, turn)
         try:
-            turn.held = descriptor = os.open(uri if uri[0] == "/" else path_from_uri(uri), OPEN_FLAGS)
+            path = uri if uri[0] == "/" else path_from_uri(uri)
+            turn.held = descriptor = os.open(path, OPEN_FLAGS) if fetched is None else fetched.open()
         except (OSError, ValueError) as error:
             return self._refuse(index, error, stint, turn)
         try:
-            size = os.readv(descriptor, buffers)
+            wanted = self.prefix.size
+            if fetched is None:
+                size = os.readv(descriptor, buffers)
+            else:
+                size, wanted = fetched.copy_to(buffers[0])
             turn.inside = None
             if turn.given_up:
                 raise GivenUp
             came = None if index % SAMPLE else self._scan_clock()
-            verdict = headers.scan(size, size < self.prefix.size)
+            verdict = headers.scan(size, size < wanted)
             if verdict in _UNFINISHED:
                 came = None
                 self._read_more(descriptor, size, stint, turn)

@@ -26,7 +26,8 @@ from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
 from dicomflow.sources.member import MemberPlace, parse_place
 from dicomflow.uri import path_from_uri
-from dicomflow.worker.files import OPEN_FLAGS, SPECIAL, FileReader, Stint
+from dicomflow.worker.ahead import OPEN_FLAGS
+from dicomflow.worker.files import SPECIAL, FileReader, Stint
 from dicomflow.worker.meter import SAMPLE
 from dicomflow.worker.unpack import Fault, MemberStream, Unreadable
 from dicomflow.worker.watch import Turn
@@ -69,7 +70,9 @@ def make_reader(files: pa.Table, columns: Sequence[Column], config: HeaderConfig
 
 
 class MemberReader(FileReader):
-    """Reads files, and members of archives."""
+    """Reads files, and members of archives; none ahead of the others, since members share their archive's descriptor."""
+
+    reads_ahead = False
 
     def __init__(self, uris: Sequence[str], columns: Sequence[Column], config: HeaderConfig, files: pa.Table) -> None:
         super().__init__(uris, columns, config)

@@ -29,6 +29,7 @@ from dicomflow.log import bound_task, get_logger
 from dicomflow.model import BatchDone, DataFile, Outcome, ScanResult, ScanTask
 from dicomflow.schema.arrow import files_schema, instances_schema
 from dicomflow.schema.profile import Profile
+from dicomflow.worker.ahead import Gear, ReadAhead
 from dicomflow.worker.books import Books
 from dicomflow.worker.failures import FailureLog
 from dicomflow.worker.files import Stint
@@ -36,6 +37,9 @@ from dicomflow.worker.members import make_reader
 from dicomflow.worker.meter import Meter
 from dicomflow.worker.retry import try_again
 from dicomflow.worker.watch import WatchedThread
+
+LOOKS = 16
+"""After so many files a task looks how long they take."""
 
 NOTE_SECONDS = 0.5
 """After so long, a note says how far the task is: each costs the worker, the scheduler and the driver a millisecond."""
@@ -98,6 +102,8 @@ class _TaskRun:
         self.reader = make_reader(self.files, job.profile.columns, job.config.header)
         self.uris = self.reader.uris
         self.thread = WatchedThread(job.config.header.max_seconds)
+        may_read_ahead = self.reader.reads_ahead and len(self.uris) > LOOKS
+        self.gear = Gear(job.config.header.read_ahead if may_read_ahead else 0)
         self.ledger = LedgerRows(len(self.uris))
         self.failures = FailureLog()
         self.data_files: list[DataFile] = []
@@ -108,7 +114,7 @@ class _TaskRun:
 
     def run(self) -> ScanResult:
         with self.thread:
-            left = self._read_all(range(len(self.uris)))
+            left = self._read_first()
             try_again(left, self._read_again, self.job.config.retry, self._sleep)
         self._settle_passing()
         if self.reader.headers.batch.rows:
@@ -138,16 +144,25 @@ class _TaskRun:
 
     # ---- reading ----
 
+    def _read_first(self) -> list[int]:
+        """Read all files, where storage is slow with others ahead; the indexes of those whose fault may pass."""
+        try:
+            return self._read_all(range(len(self.uris)))
+        finally:
+            self._read_alone()  # what is tried again is few, and not in order
+
     def _read_all(self, indexes: Sequence[int]) -> list[int]:
         """Read these files; the indexes of those whose fault may pass."""
         place = 0
         while place < len(indexes):
-            stint = self._read_some(indexes[place : place + self.reader.room])
+            most = self.reader.room if place else min(self.reader.room, LOOKS)
+            stint = self._read_some(indexes[place : place + most])
             place += len(stint.done)
             self._book(stint)
             if not self.reader.room:
                 self._write_batch()
-            self._note()
+            if place != LOOKS or place == len(indexes):  # a look is soon over
+                self._note()
         return list(self.passing)
 
     def _read_again(self, indexes: list[int]) -> list[int]:
@@ -163,10 +178,32 @@ class _TaskRun:
         inflated, rows = self.reader.headers.inflate_seconds, len(self.reader.facts.file)
         if not self.thread.run(partial(self.reader.read, stint), self.uris[indexes[0]]):
             self.reader.recover(stint, is_late=self.thread.is_late)
+            self._read_alone()  # threads that hang may hold every file
         stint.times.inflating = self.reader.headers.inflate_seconds - inflated
         self.meter.lap_files(stint.times)
+        self._shift(stint)
         self.books.header_bytes += sum(self.reader.facts.header_bytes[rows:])
         return stint
+
+    def _shift(self, stint: Stint) -> None:
+        """Have files read ahead, or no more, by how long these took."""
+        ahead = self.reader.ahead
+        threads = self.gear.shift(stint.times.latencies(), ahead.fetch_seconds() if ahead else 0.0)
+        if ahead is not None and not threads:
+            self._end_ahead()
+        elif ahead is None and threads:
+            start = stint.indexes[0] + len(stint.done)
+            self.reader.ahead = ReadAhead(self.uris, start, lambda: self.reader.prefix.size, threads)
+
+    def _read_alone(self) -> None:
+        """From now on no file is read ahead, however slow storage is."""
+        self.gear = Gear(0)
+        self._end_ahead()
+
+    def _end_ahead(self) -> None:
+        if self.reader.ahead is not None:
+            self.reader.ahead.close()
+            self.reader.ahead = None
 
     def _book(self, stint: Stint) -> None:
         """Enter what came of a stint; what may pass is kept back until there is no other attempt."""

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import os
+from math import inf
 
 import pytest
 
-from dicomflow.compute import choose_scheduler, count_workers
+from dicomflow.compute import choose_scheduler, count_workers, depends_on_job
 from dicomflow.compute.scheduler import no_worker_seconds, paused_seconds
 from tests.compute.running import make_compute, make_settings
 
 
 @pytest.mark.parametrize(
-    ("settings", "files", "expected"),
+    ("settings", "seconds", "expected"),
     [
         ({}, 0, "threads"),
-        ({}, 19_999, "threads"),
-        ({}, 20_000, "processes"),
-        ({"workers": 1}, 20_000, "in-process"),
-        ({"small_job_files": 5}, 5, "processes"),
-        ({"small_job_files": 0}, 0, "processes"),
+        ({}, 4.9, "threads"),
+        ({}, 5.0, "processes"),
+        ({}, inf, "processes"),
+        ({"workers": 1}, 5.0, "in-process"),
+        ({"small_job_seconds": 0.1}, 0.1, "processes"),
+        ({"small_job_seconds": 0}, 0, "processes"),
         ({"performance_report": "r.html"}, 1, "in-process"),
-        ({"scheduler": "threads"}, 10**8, "threads"),
-        ({"scheduler": "processes"}, 1, "processes"),
-        ({"scheduler": "in-process"}, 10**8, "in-process"),
-        ({"scheduler": "tcp://host:8786"}, 1, "tcp://host:8786"),
     ],
 )
-def test_choose_scheduler(settings: dict[str, object], files: int, expected: str) -> None:
-    """Only ``auto`` looks at the number of files, at the workers, and at what only a cluster can write."""
-    assert choose_scheduler(make_compute(**settings), files) == expected
+def test_choose_scheduler(settings: dict[str, object], seconds: float, expected: str) -> None:
+    """``auto`` looks at how long the job takes, at the workers, and at what only a cluster can write."""
+    assert depends_on_job(make_compute(**settings))
+    assert choose_scheduler(make_compute(**settings), seconds) == expected
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes", "in-process", "tcp://host:8786"])
+def test_what_is_named_is_taken(scheduler: str) -> None:
+    """However long the job takes: nobody need look."""
+    config = make_compute(scheduler=scheduler)
+    assert not depends_on_job(config) and choose_scheduler(config, 0) == choose_scheduler(config, inf) == scheduler
+
+
+def test_workers_that_come_by_need() -> None:
+    """They are processes."""
+    config = make_settings(cluster__adapt={"minimum": 0, "maximum": 3})
+    assert not depends_on_job(config.compute, config.cluster)
+    assert choose_scheduler(config.compute, 0, config.cluster) == "processes"
 
 
 def test_count_workers() -> None:

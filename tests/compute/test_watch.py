@@ -114,7 +114,7 @@ def test_cluster_without_workers_is_said_and_given_up(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First a warning, once, that says when it ends; then the end."""
-    monkeypatch.setattr(watch, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "ALONE_SECONDS", 0.1)
     over = threading.Event()
     with cluster_of(0) as (_, client), WorkerWatch(client, terms(0.5), over.set) as watching:
         assert over.wait(60)

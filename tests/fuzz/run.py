@@ -62,10 +62,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def build(target: Path) -> Path:
     """A copy of the package with instrumented modules; the folder to import it from."""
-    header = ROOT / "dicomflow" / "header"
-    sources = [*header.glob("scan*.py"), header / "intern.py", ROOT / "dicomflow" / "dataset" / "cells.py"]
+    header, dataset = ROOT / "dicomflow" / "header", ROOT / "dicomflow" / "dataset"
+    sources = [*header.glob("scan*.py"), header / "intern.py", dataset / "cells.py", dataset / "footer.py"]
+    types = (ROOT / "dicomflow").glob("*/*.pxd")
     built = list((target / "dicomflow").glob("*/*.so"))
-    fresh = len(built) == len(sources) and min(map(_mtime, built)) > max(map(_mtime, (*sources, *header.glob("*.pxd"))))
+    fresh = len(built) == len(sources) and min(map(_mtime, built)) > max(map(_mtime, (*sources, *types)))
     ignored = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
     shutil.copytree(ROOT / "dicomflow", target / "dicomflow", ignore=ignored, dirs_exist_ok=True)
     for name in ("pyproject.toml", "README.md"):
