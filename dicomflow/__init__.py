@@ -22,7 +22,8 @@ The map of the house (imports go downwards only)::
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests
     watch        those who are told how a run goes; metrics, expose: its numbers, shown to Prometheus
-    config, dictionary, log, summary, model, errors
+    config/      settings: YAML and command line -> Config
+    dictionary, log, summary, model, errors
 
 Public names, loaded when first used (``import dicomflow`` is cheap)::
 

@@ -16,10 +16,9 @@ import yaml
 from distributed.cli import dask_scheduler, dask_worker
 
 from dicomflow.cli import extract, synth
-from dicomflow.clusterconfig import KINDS
 from dicomflow.compute import choose_scheduler, count_workers
 from dicomflow.compute.remote import scheduler_settings
-from dicomflow.config import ComputeConfig, load_config
+from dicomflow.config import KINDS, ComputeConfig, load_config
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from dicomflow.cli.interrupt import CLUSTER_GRACE_SECONDS, GRACE_SECONDS
 from dicomflow.cli.session import TOO_MANY_FAILED, print_message
-from dicomflow.clusterconfig import KINDS
-from dicomflow.config import Config
+from dicomflow.config import KINDS, Config
 from dicomflow.dataset.layout import Layout
 from dicomflow.report.text import format_share
 from dicomflow.summary import RunSummary

@@ -20,12 +20,11 @@ from dicomflow.cli.output import print_json, stdout_console
 from dicomflow.cli.progress import make_watcher
 from dicomflow.cli.session import Session
 from dicomflow.cli.startup import spare_pandas
-from dicomflow.config import Config, load_config
+from dicomflow.config import MAX_PORT, Config, load_config
 from dicomflow.dataset.changes import Mode
 from dicomflow.log import LEVELS, configure_logging, get_logger
 from dicomflow.pipeline import extract
 from dicomflow.report.summary import render_summary
-from dicomflow.section import MAX_PORT
 from dicomflow.summary import RunSummary
 
 _QUIET_LEVELS = frozenset({"warning", "error", "critical"})

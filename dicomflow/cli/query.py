@@ -57,7 +57,7 @@ class Options(TypedDict):
 def _parse_size(text: str | int) -> int:
     if isinstance(text, int):  # the default
         return text
-    from dicomflow.section import parse_size  # here, because pydantic costs as much as a small query
+    from dicomflow.config import parse_size  # here, because pydantic costs as much as a small query
 
     try:
         size = parse_size(text)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 
-from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.bag import make_bag
 from dicomflow.compute.cluster import Function, Handlers, Killed, Note, Task
 from dicomflow.compute.connect import Connection
 from dicomflow.compute.scheduler import NO_CLUSTER
 from dicomflow.compute.submit import run_tasks
 from dicomflow.compute.watch import WorkerWatch
-from dicomflow.config import ComputeConfig
+from dicomflow.config import ClusterConfig, ComputeConfig
 from dicomflow.errors import ComputeError, OutOfMemory, first_line
 
 if TYPE_CHECKING:

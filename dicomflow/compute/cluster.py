@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import NO_CLUSTER
-from dicomflow.config import ComputeConfig
+from dicomflow.config import ClusterConfig, ComputeConfig
 from dicomflow.errors import ComputeError, OutOfMemory, describe
 
 Task = TypeVar("Task")

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dask
 
-from dicomflow.clusterconfig import KINDS, ClusterConfig
 from dicomflow.compute.local import QUIET_WORKERS, abandon, kept_environment, start_local
 from dicomflow.compute.remote import adapt_workers, close_cluster, scheduler_settings, start_remote
 from dicomflow.compute.scheduler import NO_CLUSTER, no_worker_seconds, paused_seconds
 from dicomflow.compute.security import client_arguments, is_loopback, security_of_address, warn_unencrypted
 from dicomflow.compute.versions import check_scheduler, check_workers
 from dicomflow.compute.watch import Terms
-from dicomflow.config import ComputeConfig
+from dicomflow.config import KINDS, ClusterConfig, ComputeConfig
 from dicomflow.errors import ComputeError, describe, first_line
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 import dask
 
-from dicomflow.clusterconfig import ClusterConfig
 from dicomflow.compute.scheduler import count_workers
 from dicomflow.compute.security import LOOPBACK, security_of_processes, web_server
-from dicomflow.config import ComputeConfig
+from dicomflow.config import ClusterConfig, ComputeConfig
 
 if TYPE_CHECKING:
     from distributed import LocalCluster

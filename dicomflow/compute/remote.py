@@ -16,11 +16,10 @@ from typing import Any, Protocol, TypeVar, cast
 
 import dask
 
-from dicomflow.clusterconfig import AdaptConfig, ClusterConfig, JobsConfig
 from dicomflow.compute.scheduler import ALLOCATION, SAMPLING
 from dicomflow.compute.security import as_dask_config, security_of_cluster, shared_with_workers, web_server
 from dicomflow.compute.ssh import shared_by_ssh
-from dicomflow.config import ComputeConfig
+from dicomflow.config import AdaptConfig, ClusterConfig, ComputeConfig, JobsConfig
 from dicomflow.errors import ComputeError, ConfigError, first_line
 from dicomflow.log import get_logger
 from dicomflow.yamlfile import read_yaml_mapping

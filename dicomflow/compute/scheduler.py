@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 
-from dicomflow.clusterconfig import ClusterConfig
-from dicomflow.config import ComputeConfig
+from dicomflow.config import ClusterConfig, ComputeConfig
 
 SAMPLING = {
     "distributed.worker.memory.monitor-interval": "500 ms",

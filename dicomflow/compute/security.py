@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dicomflow.clusterconfig import ClusterConfig, TlsConfig
+from dicomflow.config import ClusterConfig, TlsConfig
 from dicomflow.errors import ComputeError, describe
 from dicomflow.log import get_logger
 

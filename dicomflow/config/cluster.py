@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dicomflow.section import MIB, Section, Size
+from dicomflow.config.section import MIB, Section, Size
 
 KINDS = ("ssh", "slurm", "pbs", "kubernetes", "custom")
 """Clusters that a run starts elsewhere: keys of this section, and values of ``compute.scheduler``."""
