@@ -16,7 +16,7 @@ from dicomflow.config import ComputeConfig, Config, load_config
 from dicomflow.errors import ConfigError
 from dicomflow.yamlfile import read_yaml_mapping
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SETTINGS = sorted(path for path in CONFIGS.glob("*.yaml") if not path.name.startswith(("columns", "dask")))
 """Settings of dicomflow: column profiles and Dask's own are others."""
 
