@@ -18,6 +18,7 @@ The map of the house (imports go downwards only)::
     header/      bytes -> values: element scan (compiled), charsets, values, pydicom fallback
     sources/     where files are
     plan         files -> ScanTasks
+    unpack       the first bytes of a member of an archive
     rollup/      rows of instances -> series, studies, patients; where slices lie
     schema/      columns, profiles, Arrow schemas
     synth/       synthetic studies: load, demonstration, tests

@@ -1,6 +1,7 @@
 """Read the header of one file as ``extract`` would, and keep all of it for showing.
 
-In: a path, a profile, limits.  Out: ``HeaderReport``.  Reads only as far as the header goes, and never past the limit.
+In: a path, perhaps a member of the archive there, a profile, limits.  Out: ``HeaderReport``.
+Reads only as far as the header goes, and never past the limit.
 Knows both readers: the fast one gives the outcome and the row, the tree gives the elements.
 """
 
@@ -11,6 +12,7 @@ import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from dicomflow.config import HeaderConfig
 from dicomflow.errors import Code, HeaderError, IssueCode, Status
@@ -26,6 +28,8 @@ from dicomflow.schema.profile import Profile
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOCTTY", 0)  # never wait for a FIFO
 _GROWTH = 4
+_ARCHIVE_MAGIC = b"PK\3\4"
+_NAME_A_MEMBER = "; of a ZIP archive, name a member, too"
 
 _WITHOUT_KEY = Outcome(
     status=Status.FAILED,
@@ -39,8 +43,8 @@ class HeaderReport:
     """What one file holds.
 
     Attributes:
-        path: as it was given.
-        size: bytes of the file.
+        path: as it was given; with the name of the member, where it is one.
+        size: bytes of the file, or of the member.
         outcome: as the ledger would have it.
         by_pydicom: whether the fast reader left it to pydicom.
         header_bytes: where the header ends (of the inflated data set, where deflated).
@@ -61,37 +65,46 @@ class HeaderReport:
     issues: tuple[Issue, ...]
 
 
-def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderReport:
+def inspect_header(path: str, profile: Profile, config: HeaderConfig, member: str | None = None) -> HeaderReport:
     """Read the header of a file.
 
     Args:
         path: a local file.
         profile: the columns of the row.
         config: limits; ``prefix_bytes`` is the first read.
+        member: the file is a ZIP archive, and this one of its members is meant.
 
     Raises:
         HeaderError: it cannot be opened, is no file, or is not DICOM.
     """
+    name = path if member is None else f"{path} member {member}"
     try:
         descriptor = os.open(path, _OPEN_FLAGS)
     except (OSError, ValueError) as error:
         raise HeaderError(f"{path}: {_reason(error)}") from None
     try:
-        file = _File(descriptor, _check_kind(path, os.fstat(descriptor)), config)
-        reader, outcome = _read_fast(file, profile, config)
-        header = _read_tree(file, Limits.from_config(config))
+        size = _check_kind(path, os.fstat(descriptor))
+        begin = _File(descriptor, size, config) if member is None else _open_member(descriptor, name, member, config)
+        return _inspect(name, begin, profile, config)
     except OSError as error:
         raise HeaderError(f"{path}: {_reason(error)}") from None
     finally:
         os.close(descriptor)
+
+
+def _inspect(name: str, begin: Begin, profile: Profile, config: HeaderConfig) -> HeaderReport:
+    reader, outcome = _read_fast(begin, profile, config)
+    header = _read_tree(begin, Limits.from_config(config))
     if outcome.status is Status.NOT_DICOM or not (header.elements or header.file_meta):
-        raise HeaderError(f"{path}: {'not DICOM: ' if outcome.status is Status.NOT_DICOM else ''}{outcome.message}")
+        hint = _NAME_A_MEMBER if begin.data.startswith(_ARCHIVE_MAGIC) else ""
+        said = "not DICOM: " if outcome.status is Status.NOT_DICOM else ""
+        raise HeaderError(f"{name}: {said}{outcome.message}{hint}")
     row, issues = _decode_row(reader)
     if row and row[profile.columns[0].name] is None:
         outcome, row, issues = _WITHOUT_KEY, {}, ()
     return HeaderReport(
-        path=path,
-        size=file.size,
+        path=name,
+        size=begin.size,
         outcome=outcome,
         by_pydicom=reader.by_pydicom,
         header_bytes=reader.header_bytes,
@@ -100,6 +113,15 @@ def inspect_header(path: str, profile: Profile, config: HeaderConfig) -> HeaderR
         row=row,
         issues=issues,
     )
+
+
+def _open_member(descriptor: int, name: str, member: str, config: HeaderConfig) -> Begin:
+    from dicomflow.report.member import MemberBegin  # brings Arrow, which files do without
+
+    try:
+        return MemberBegin(descriptor, member, config.prefix_bytes, config.max_header_bytes)
+    except HeaderError as error:
+        raise HeaderError(f"{name}: {error}") from None
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -115,6 +137,21 @@ def _check_kind(path: str, status: os.stat_result) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise HeaderError(f"{path}: is not a regular file")
     return status.st_size
+
+
+class Begin(Protocol):
+    """The first bytes of something; more on demand."""
+
+    data: bytes
+    size: int
+    at_end: bool
+
+    @property
+    def exhausted(self) -> bool:
+        """There is no more, or no more may be read."""
+
+    def read_to(self, size: int) -> None:
+        """Hold the first ``size`` bytes, as far as there are any."""
 
 
 class _File:
@@ -149,7 +186,7 @@ class _File:
 # ---- the reader of ``extract``: outcome and row ----------------------------------------------------------------------
 
 
-def _read_fast(file: _File, profile: Profile, config: HeaderConfig) -> tuple[HeaderReader, Outcome]:
+def _read_fast(file: Begin, profile: Profile, config: HeaderConfig) -> tuple[HeaderReader, Outcome]:
     reader = HeaderReader(
         profile.columns,
         rows=1,
@@ -165,7 +202,7 @@ def _read_fast(file: _File, profile: Profile, config: HeaderConfig) -> tuple[Hea
     return reader, reader.accept() or Outcome(status=Status.OK)
 
 
-def _scan(reader: HeaderReader, file: _File) -> int:
+def _scan(reader: HeaderReader, file: Begin) -> int:
     size = len(file.data)
     if size > len(reader.buffer):
         reader.grow(size)
@@ -201,7 +238,7 @@ def _decode_column(reader: HeaderReader, index: int, column: Column) -> Decoded:
 # ---- the careful reader: all elements --------------------------------------------------------------------------------
 
 
-def _read_tree(file: _File, limits: Limits) -> Header:
+def _read_tree(file: Begin, limits: Limits) -> Header:
     """The tree of what was read, reading on while more bytes could change it; reads grow fourfold, so work is linear."""
     header = read_tree(file.data, limits=limits)
     while not file.exhausted and not _is_final(header, file.data):

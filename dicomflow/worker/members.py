@@ -25,11 +25,11 @@ from dicomflow.header.verdict import EMPTY, NEED_MORE, NO_DICOM_HEADER, TOO_LONG
 from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
 from dicomflow.sources.member import MemberPlace, parse_place
+from dicomflow.unpack import FAULTS, Fault, MemberStream, Unreadable
 from dicomflow.uri import path_from_uri
 from dicomflow.worker.ahead import OPEN_FLAGS
 from dicomflow.worker.files import SPECIAL, FileReader, Stint
 from dicomflow.worker.meter import SAMPLE
-from dicomflow.worker.unpack import Fault, MemberStream, Unreadable
 from dicomflow.worker.watch import Turn
 
 _MIN_GUESS = 512
@@ -39,20 +39,6 @@ _NO_PLACE = Outcome(
     code=Code.BAD_ARCHIVE,
     message="where it lies in the archive was noted by another version: run again",
 )
-_FAILED = {
-    Fault.TOO_LONG: Outcome(
-        status=Status.FAILED,
-        code=Code.LIMIT_HEADER_BYTES,
-        message="more packed bytes than header.max_header_bytes allows, and no header yet",
-    ),
-    Fault.CUT: Outcome(status=Status.FAILED, code=Code.BAD_ARCHIVE, message="the archive ends inside this member"),
-    Fault.DAMAGED: Outcome(
-        status=Status.FAILED, code=Code.INFLATE_ERROR, message="the deflated member is damaged inside its header"
-    ),
-    Fault.WRONG: Outcome(
-        status=Status.FAILED, code=Code.BAD_ARCHIVE, message="its bytes are not those that were packed (size, CRC-32)"
-    ),
-}
 
 
 def make_reader(files: pa.Table, columns: Sequence[Column], config: HeaderConfig) -> FileReader:
@@ -188,10 +174,10 @@ class MemberReader(FileReader):
         not: it may have gone wrong long before.
         """
         if fault in (Fault.DAMAGED, Fault.WRONG):
-            raise Unreadable(_FAILED[fault])
+            raise Unreadable(FAULTS[fault])
         self.headers.give_up(size, TRUNCATED if fault is Fault.CUT else TOO_LONG)
         if self.headers.verdict in (EMPTY, NO_DICOM_HEADER):
-            raise Unreadable(_FAILED[fault])
+            raise Unreadable(FAULTS[fault])
 
 
 def _parse(etag: str | None) -> MemberPlace | None:

@@ -161,3 +161,19 @@ _MISPLACED = Outcome(
     code=Code.BAD_ARCHIVE,
     message="it is not where the archive's directory says: damaged, or changed while it was read; run again",
 )
+
+FAULTS = {
+    Fault.TOO_LONG: Outcome(
+        status=Status.FAILED,
+        code=Code.LIMIT_HEADER_BYTES,
+        message="more packed bytes than header.max_header_bytes allows, and no header yet",
+    ),
+    Fault.CUT: Outcome(status=Status.FAILED, code=Code.BAD_ARCHIVE, message="the archive ends inside this member"),
+    Fault.DAMAGED: Outcome(
+        status=Status.FAILED, code=Code.INFLATE_ERROR, message="the deflated member is damaged inside its header"
+    ),
+    Fault.WRONG: Outcome(
+        status=Status.FAILED, code=Code.BAD_ARCHIVE, message="its bytes are not those that were packed (size, CRC-32)"
+    ),
+}
+"""What each is for a file of which nothing can be read."""
