@@ -18,6 +18,7 @@ from dicomflow.synth import write_studies
 from dicomflow.worker import ahead, task
 from dicomflow.worker.ahead import Gear, ReadAhead
 from dicomflow.worker.watch import GivenUp, Turn
+from tests.compute.test_watch import wait_until
 from tests.test_worker import Put, Scan, make_file
 
 SLOW, FAST = 5e-3, 20e-6
@@ -64,10 +65,7 @@ def _nothing_stays() -> Iterator[None]:
     """No descriptor, no thread."""
     before = count_descriptors()
     yield
-    deadline = time.monotonic() + 30
-    while ahead_threads() or count_descriptors() > before:
-        assert time.monotonic() < deadline, f"{ahead_threads()}, {count_descriptors() - before} descriptors more"
-        time.sleep(0.01)
+    wait_until(lambda: not ahead_threads() and count_descriptors() <= before)
 
 
 def ahead_threads() -> list[threading.Thread]:
@@ -115,11 +113,11 @@ def test_no_further_ahead_than_a_few_files(uris: list[str]) -> None:
     """Memory and descriptors are bounded; files that are passed over are closed."""
     before = count_descriptors()
     reader = ReadAhead(uris, 0, lambda: 10, 2)
-    time.sleep(0.2)
-    assert before < count_descriptors() <= before + 2 * ahead.WINDOW + 1
-    assert read(reader, 50) == b"50 50 50 5" and read(reader, 199) == b"199 199 19"
+    wait_until(lambda: count_descriptors() == before + 2 * ahead.WINDOW + 1)
     time.sleep(0.05)
-    assert count_descriptors() == before
+    assert count_descriptors() == before + 2 * ahead.WINDOW + 1
+    assert read(reader, 50) == b"50 50 50 5" and read(reader, 199) == b"199 199 19"
+    wait_until(lambda: count_descriptors() == before)
     reader.close()
 
 
@@ -169,7 +167,7 @@ def test_who_is_given_up_does_not_wait(uris: list[str], monkeypatch: pytest.Monk
         reader.take(1, turn)
     assert read(reader, 2) == b"2 2 2 2 2 "
     reader.close()
-    assert len(ahead_threads()) == 1
+    wait_until(lambda: len(ahead_threads()) == 1)
     free.set()
 
 
@@ -237,7 +235,6 @@ def test_storage_that_serves_many_at_a_time(scan: Scan, put: Put, monkeypatch: p
     monkeypatch.setattr(task, "NOTE_SECONDS", 0.1)
     done = scan(paths)
     assert done.result.counts == {("ok", None): 264} and most[0] > 4
-    assert done.result.seconds["read"] < 264 * 0.01 * 0.9
 
 
 def test_a_dead_mount_ends_the_task(
