@@ -7,6 +7,7 @@ Knows no tasks.  What listens on a network speaks TLS by default; dashboards and
 from __future__ import annotations
 
 import importlib
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -145,12 +146,22 @@ def _start_ssh(config: ComputeConfig, cluster: ClusterConfig, stack: ExitStack) 
 
 def _start_slurm(config: ComputeConfig, cluster: ClusterConfig, stack: ExitStack) -> Started:
     make: Callable[..., Started] = _import_extra("dask_jobqueue", "jobqueue").SLURMCluster
+    _check_command("sbatch")
     return make(**_job_arguments(config, cluster, _described(cluster.slurm), stack))
 
 
 def _start_pbs(config: ComputeConfig, cluster: ClusterConfig, stack: ExitStack) -> Started:
     make: Callable[..., Started] = _import_extra("dask_jobqueue", "jobqueue").PBSCluster
+    _check_command("qsub")
     return make(**_job_arguments(config, cluster, _described(cluster.pbs), stack))
+
+
+def _check_command(name: str) -> None:
+    """Without it no worker would ever come, and the run would wait for a day."""
+    if shutil.which(name) is None:
+        raise ComputeError(
+            f"{name} is not found here: run this where jobs are submitted, or choose another compute.scheduler"
+        )
 
 
 def _job_arguments(config: ComputeConfig, cluster: ClusterConfig, jobs: JobsConfig, stack: ExitStack) -> dict[str, Any]:

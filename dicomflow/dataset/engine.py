@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +23,8 @@ _BATCH_ROWS = 1 << 16
 
 _OWN = "duckdb"
 """A folder of DuckDB's own: not all of its versions leave alone, at their end, what others put into a folder that they made."""
+
+_INTERRUPTED = "Query interrupted"
 
 _TELLING = ("IO Error: ", "Out of Memory Error: ")
 """Begin of what is said of the machine, not of the data."""
@@ -72,28 +74,34 @@ class Engine:
 
     def run(self, script: str) -> None:
         """Run statements."""
-        try:
+        with self._explained():
             self._connection.execute(script)
-        except self._error as error:
-            raise self._fault(error) from None
 
     def ask(self, query: str, arguments: list[object] | None = None) -> pa.Table:
         """The answer to a query."""
-        try:
+        with self._explained():
             answer: pa.Table = self._connection.sql(query, params=arguments or []).to_arrow_table()
-        except self._error as error:
-            raise self._fault(error) from None
         return answer
 
     def ask_rows(self, query: str, rows: Rows, arguments: list[object] | None = None) -> Rows:
         """Add the answer to a query, as it comes."""
-        try:
+        with self._explained(pa.ArrowException, OSError):  # what DuckDB says through Arrow
             relation = self._connection.sql(query, params=arguments or [])
             for batch in relation.to_arrow_reader(_BATCH_ROWS):
                 rows.add(pa.Table.from_batches([batch]))
-        except (self._error, pa.ArrowException, OSError) as error:  # the last two: what DuckDB says through Arrow
-            raise self._fault(error) from None
         return rows
+
+    @contextlib.contextmanager
+    def _explained(self, *others: type[Exception]) -> Iterator[None]:
+        """Ctrl-C is what it is: DuckDB, which looks for signals while it works, makes a RuntimeError of it."""
+        try:
+            yield
+        except (self._error, *others) as error:
+            raise self._fault(error) from None
+        except RuntimeError as error:
+            if _INTERRUPTED in str(error):
+                raise KeyboardInterrupt from None
+            raise
 
     def _fault(self, error: Exception) -> DatasetError:
         kind, text = type(error).__name__, str(error)  # which may quote a value

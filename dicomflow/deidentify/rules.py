@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from dicomflow.deidentify.profile import DATES, HASHED, OPTIONS, STRICTNESS, TIMES, Action, default_action, find_entry
+from dicomflow.deidentify.profile import (
+    DATES,
+    HASHED,
+    NUMBERS,
+    OPTIONS,
+    STRICTNESS,
+    TIMES,
+    Action,
+    default_action,
+    find_entry,
+)
 from dicomflow.dictionary import entry_for_keyword, entry_for_tag, keywords
 from dicomflow.errors import ConfigError
 from dicomflow.schema.column import SOURCE_FIELDS, Step, parse_path
@@ -76,8 +86,8 @@ class Rules:
     def for_column(self, column: pa.Field) -> Action:
         """What happens to a column of ``instances``.
 
-        A column that bears no paths is unknown, and dropped, and so is one whose VR is not that of the dictionary: its
-        values are not what the attribute promises.
+        A column that bears no paths is unknown, and dropped, and so is one whose VR is not that of the dictionary, numbers
+        aside: its values are not what the attribute promises.
         """
         metadata = column.metadata or {}
         if column.name in _SOURCE_NAMES and b"dicom.paths" not in metadata:
@@ -95,7 +105,7 @@ class Rules:
             return Action.DROP
         last = path[-1]
         entry = None if last.creator else entry_for_tag(last.tag)
-        if entry is not None and vr not in entry.vrs:
+        if entry is not None and not _may_be(vr, entry.vrs):
             return Action.DROP
         return self.for_attribute(last.tag, last.creator)
 
@@ -105,6 +115,14 @@ class Rules:
         if not self.retain & {"full_dates", "modified_dates"} or (not self.keep_times and not _is_any(tag, {"DA"})):
             return Action.DROP
         return Action.SHIFT if dated and "modified_dates" in self.retain else Action.KEEP
+
+
+def _may_be(vr: str, vrs: Sequence[str]) -> bool:
+    """Whether values of this VR are what such an attribute promises; a number is one in whichever VR it was written.
+
+    ``EchoTime`` (DS) stands in functional groups as ``EffectiveEchoTime`` (FD).
+    """
+    return vr in vrs or (vr in NUMBERS and NUMBERS.issuperset(vrs))
 
 
 def _is_any(tag: int, vrs: Iterable[str]) -> bool:

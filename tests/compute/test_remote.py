@@ -219,6 +219,19 @@ def test_interrupt_stays_ours(batch_system: Path, monkeypatch: pytest.MonkeyPatc
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.parametrize(("kind", "command"), [("slurm", "sbatch"), ("pbs", "qsub")])
+def test_where_no_jobs_are_submitted(kind: str, command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One line at once, and not a day of waiting for workers."""
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = make_settings(**{f"cluster__{kind}": {"memory": "1 GiB"}})
+    with (
+        pytest.raises(ComputeError, match=f"^{command} is not found here"),
+        open_cluster(config.compute, kind, config.cluster),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("kind", "section", "module", "extra"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,3 +70,28 @@ def test_too_little_memory(tmp_path: Path) -> None:
         pytest.raises(DatasetError, match=r"cannot be searched: \w+: .*(IO Error|Out of Memory|memory|directory)"),
     ):
         engine.ask_rows(query, Rows(SCHEMA, tmp_path, MEMORY))
+
+
+@pytest.mark.parametrize("how", ["run", "ask", "ask_rows"])
+def test_interrupt(tmp_path: Path, how: str) -> None:
+    """Ctrl-C in the middle of a question is Ctrl-C, and no fault of anybody."""
+    query = "select count(*)::varchar as uri, 1 as size from range(100000000000) a where hash(range) = 0"
+    others = [Rows(SCHEMA, tmp_path)] if how == "ask_rows" else []
+    timer = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT])
+    with Engine(tmp_path, MEMORY) as engine:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            getattr(engine, how)(query, *others)
+
+
+def test_other_errors_of_that_kind_are_not_hidden(tmp_path: Path) -> None:
+    """Only what DuckDB makes of Ctrl-C is Ctrl-C."""
+
+    def fail(_: str) -> None:
+        raise RuntimeError("something else")
+
+    with Engine(tmp_path, MEMORY) as engine:
+        engine._connection.close()
+        engine._connection = type("Broken", (), {"execute": staticmethod(fail), "close": lambda _: None})()
+        with pytest.raises(RuntimeError, match="something else"):
+            engine.run("select 1")

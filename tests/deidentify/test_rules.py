@@ -10,8 +10,8 @@ from dicomflow.deidentify.rules import make_rules
 from dicomflow.dictionary import entry_for_keyword
 from dicomflow.errors import ConfigError
 from dicomflow.schema.arrow import instances_schema
-from dicomflow.schema.column import make_column
-from dicomflow.schema.profile import Profile
+from dicomflow.schema.column import make_column, parse_path
+from dicomflow.schema.profile import Profile, load_profile
 
 
 def action(keyword: str, *retain: str, **own: str) -> Action:
@@ -62,6 +62,9 @@ def test_rules_of_ones_own_come_first() -> None:
     assert rules.for_column(pa.field("source_uri", pa.string())) is Action.KEEP
 
 
+SHARED = "SharedFunctionalGroupsSequence[0]"
+
+
 def test_times_can_be_left_out() -> None:
     """Then no DT stays either: it would be a time that nobody measured."""
     rules = make_rules(["modified_dates"], keep_times=False)
@@ -83,6 +86,15 @@ def test_times_can_be_left_out() -> None:
         (field("Deep", "SharedFunctionalGroupsSequence[*].RequestAttributesSequence[0].Rows"), Action.DROP),
         (field("Reference", "ReferencedImageSequence[0].ReferencedSOPInstanceUID"), Action.UID),
         (field("Text", "Rows", vr="UT"), Action.DROP),
+        (
+            field("EchoTime", "EchoTime", f"{SHARED}.MREchoSequence[0].EffectiveEchoTime", vr="DS"),
+            Action.KEEP,
+        ),  # DS and FD
+        (field("XRayTubeCurrent", f"{SHARED}.CTExposureSequence[0].XRayTubeCurrentInmA", vr="IS"), Action.KEEP),
+        (field("Weight", "Rows", "PatientWeight", vr="US"), Action.DROP),  # named by the table
+        (field("Number", "Modality", vr="US"), Action.DROP),
+        (field("Number", "PixelPaddingValue", vr="FD"), Action.KEEP),  # US or SS
+        (field("Number", "LUTData", vr="US"), Action.DROP),  # numbers, or bytes
         (field("Private", '(0019,"X",0C)', vr="DS"), Action.DROP),
         (field("Unknown", "(0008,0003)", vr="LO"), Action.DROP),
         (pa.field("Rows", pa.int32()), Action.DROP),
@@ -96,6 +108,16 @@ def test_times_can_be_left_out() -> None:
 def test_a_column_is_as_strict_as_any_tag_of_its_paths(column: pa.Field, expected: Action) -> None:
     """Names do not count; what is not understood is dropped."""
     assert make_rules().for_column(column) is expected
+
+
+def test_no_column_of_a_profile_is_dropped_for_how_its_numbers_are_written() -> None:
+    """What the table says of the attributes themselves is what becomes of the column."""
+    rules = make_rules()
+    for column in instances_schema(load_profile("standard")):
+        paths = (column.metadata or {}).get(b"dicom.paths", b"").decode().split("\n")
+        steps = [parse_path(path) for path in paths if path]
+        if steps and all(rules.for_attribute(step.tag, step.creator) is Action.KEEP for path in steps for step in path):
+            assert rules.for_column(column) is Action.KEEP, column.name
 
 
 @pytest.mark.parametrize(
