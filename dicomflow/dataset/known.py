@@ -146,8 +146,10 @@ class SourceCheck:
         names: defaultdict[str, list[str]] = defaultdict(list)
         for source in dict.fromkeys(sources):
             names[os.path.realpath(source)].append(source)
-        # a folder with two names is listed under one of them
-        self._empty = [tuple(same) for real, same in names.items() if not any(above in names for above in _above(real))]
+        # a folder with two names is listed under one of them, which may be its own
+        self._empty = [
+            (*same, real) for real, same in names.items() if not any(above in names for above in _above(real))
+        ]
 
     def add(self, listed: pa.Table) -> None:
         """Some of the listing."""

@@ -51,6 +51,8 @@ class Found(NamedTuple):
 
     path: str
     status: os.stat_result
+    is_linked: bool = False
+    """Whether a symbolic link led to it."""
 
 
 class Rows:
@@ -90,7 +92,7 @@ class Rows:
                 add_size(found.st_size)
                 add_mtime(found.st_mtime_ns)
             elif is_file(mode) or is_folder(mode):
-                yield Found(prefix + name, found)
+                yield Found(prefix + name, found, entry.is_symlink())
             else:
                 self.add_outcome(prefix + name, outcome_of_mode(mode))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -204,3 +205,15 @@ def test_no_row_with_old_columns_may_stay(ledgers: list[Path]) -> None:
         )
     nothing = read_known([])
     assert count_staying(nothing, compare(listed(), nothing, [], Mode.FULL, 0)) == 0
+
+
+def test_a_source_that_is_listed_by_its_own_name(tmp_path: Path) -> None:
+    """A SOURCE that is a link is not empty where the folder that it leads to was listed."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    known = pa.table({"uri": [f"{tmp_path}/link/1"], "status": ["ok"]})
+    for listed, is_there in [("real/1", True), ("link/1", True), ("real2/1", False), ("other/1", False)]:
+        check = SourceCheck([str(tmp_path / "link"), str(tmp_path / "other")])
+        check.add(pa.table({"uri": [str(tmp_path / listed)]}))
+        with contextlib.nullcontext() if is_there else pytest.raises(DatasetError, match=r"link: nothing is there"):
+            check.finish([known])

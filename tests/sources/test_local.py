@@ -153,13 +153,27 @@ def test_listing_is_exactly_the_files_that_are_there(paths: list[list[bytes]], b
 
 
 def test_links_are_followed_and_folders_walked_once(tmp_path: Path) -> None:
-    """A linked file is a file of its own name; a linked folder is walked where it is met first."""
-    make(tmp_path, "real/1", "z")
-    (tmp_path / "link").symlink_to("real")
-    (tmp_path / "file").symlink_to("real/1")
-    rows = list_rows(tmp_path)
-    assert names(rows, tmp_path) == ["file", "z", "link/1"]
-    assert rows[0]["size"] == 6
+    """A linked file is a file of its own name; a linked folder is walked once, by its own name if it has one."""
+    make(tmp_path, "tree/real/1", "tree/z", "away/2", "away/sub/3")
+    (tmp_path / "tree" / "link").symlink_to("real")
+    (tmp_path / "tree" / "file").symlink_to("real/1")
+    (tmp_path / "tree" / "far").symlink_to("../away")
+    (tmp_path / "tree" / "real" / "again").symlink_to("../../away")
+    rows = list_rows(tmp_path / "tree")
+    assert names(rows, tmp_path / "tree") == ["file", "z", "real/1", "far/2", "far/sub/3"]
+    assert rows[0]["size"] == len("tree/real/1")
+
+
+def test_a_link_renames_nothing(tmp_path: Path) -> None:
+    """Whatever links come or go, and in whatever order SOURCEs are named, each file keeps the name that it has without them."""
+    make(tmp_path, "a/1", "b/2", "b/c/3")
+    expected = sorted(names(list_rows(tmp_path / "a", tmp_path / "b"), tmp_path))
+    (tmp_path / "a" / "all").symlink_to("../b")
+    (tmp_path / "b" / "0").symlink_to("c")
+    (tmp_path / "link").symlink_to("b")
+    for order in itertools.permutations([tmp_path / "a", tmp_path / "b", tmp_path / "link"]):
+        assert sorted(names(list_rows(*order), tmp_path)) == expected
+    assert names(list_rows(tmp_path / "link"), tmp_path) == ["link/2", "link/c/3"]
 
 
 def test_loops_end(tmp_path: Path) -> None:
@@ -196,7 +210,7 @@ def test_named_file_is_listed_once(tmp_path: Path) -> None:
     one, linked = tmp_path / "a" / "1", tmp_path / "link" / "1"
     assert names(list_rows(one, one, linked), tmp_path) == ["a/1"]
     assert names(list_rows(tmp_path, one), tmp_path) == ["a/2", "a/1"]
-    assert names(list_rows(linked, tmp_path), tmp_path) == ["link/1", "a/2"]
+    assert names(list_rows(linked, tmp_path), tmp_path) == ["a/2", "link/1"]
 
 
 def test_folders_are_closed_again(tmp_path: Path) -> None:
@@ -305,7 +319,7 @@ def test_source_that_is_a_dangling_link_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     make(tmp_path, "a")
     rows = list_rows(tmp_path / "link", tmp_path / "a")
-    assert [outcome(row) for row in rows] == [("failed", "not_found"), (None, None)]
+    assert sorted(map(outcome, rows), key=str) == [("failed", "not_found"), (None, None)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
