@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,6 +264,21 @@ def test_other_columns(archive: Archive) -> None:
     assert (
         "StudyTime" not in pq.read_schema(next((archive.dest / "instances").glob("*.parquet"))).names or summary.profile
     )
+
+
+@pytest.mark.parametrize("method", [8, 12])
+def test_sizes_without_measure(archive: Archive, method: int) -> None:
+    """What a directory says of sizes is summed in many places: it ends no run, no report, and is in no row."""
+    entries, numbers = b"", struct.pack("<HHHHHLLL", 20, 0, method, 0, 0, 0, 9, 0xFFFFFFFF)
+    for name in (b"a", b"b", b"c"):
+        wide = struct.pack("<HHQ", 1, 8, (1 << 62) - 1)
+        entries += b"PK\1\2\x14\0" + numbers + struct.pack("<HHHHHLL", 1, len(wide), 0, 0, 0, 0, 0) + name + wide
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 3, 3, len(entries), 99, 0)
+    archive.path.write_bytes(b"PK\3\4" + bytes(95) + entries + end)
+    archive.run()
+    code = "bad_archive" if method == 8 else "unsupported_compression"
+    assert {archive.ledger()[name] for name in "abc"} == {("failed", code)}
+    dicomflow.write_report(archive.dest, archive.dest.with_suffix(".html"))
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------

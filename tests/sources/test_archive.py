@@ -258,6 +258,27 @@ def test_numbers_that_no_column_holds(put: Any) -> None:
     assert said(row)[:2] == ("failed", "bad_archive") and row["size"] is None
 
 
+@pytest.mark.parametrize(
+    ("method", "at", "value"),
+    [(8, 24, 1032 * 13 + 1), (8, 20, 1 << 20), (0, 24, 100), (0, 20, 1 << 20)],
+    ids=["deflated to less than can be", "deflated beyond", "stored as less", "stored beyond"],
+)
+def test_sizes_that_cannot_be(put: Any, method: int, at: int, value: int) -> None:
+    """Sizes are summed: those that no bytes in the archive could make are not taken for true."""
+    data = pack([("a", b"1" * 99), ("b", b"2")], method=method)
+    entry = data.index(b"PK\1\2")
+    if method:
+        data = change(data, entry + 20, struct.pack("<L", 13))
+    _, a, b = list_rows(put(change(data, entry + at, struct.pack("<L", value))))
+    assert said(a)[:2] == ("failed", "bad_archive") and a["size"] is None and b["status"] is None
+
+
+def test_the_most_that_deflate_can_do(put: Any) -> None:
+    """A bomb is a member like others: how far it is read is bounded."""
+    _, row = list_rows(put(pack([("zeros", bytes(64 << 20))])))
+    assert row["status"] is None and row["size"] == 64 << 20
+
+
 # ---- archives that cannot be listed ----------------------------------------------------------------------------------
 
 
