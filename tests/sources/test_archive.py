@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from dicomflow.config import SourcesConfig
 from dicomflow.model import SOURCE_FILE_SCHEMA
-from dicomflow.sources import archive, directory, list_files
+from dicomflow.sources import archive, directory, list_files, rows
 from dicomflow.sources.member import parse_place
 from tests.zipped import pack
 
@@ -162,6 +162,14 @@ def test_members_are_streamed(put: Any) -> None:
     path = put(pack([(f"{number}", b"") for number in range(5000)], method=zipfile.ZIP_STORED))
     sizes = [batch.num_rows for batch in list_files([str(path)], config=SourcesConfig(), batch_rows=100)]
     assert sizes == [100] * 50 + [1]
+
+
+def test_long_names_are_streamed_sooner(put: Any) -> None:
+    """What is held at a time does not depend on what an archive calls its members."""
+    put(pack([(f"{number:>60000}", b"") for number in range(900)]))
+    batches = list_files([str(put(b"", "y").parent)], config=SourcesConfig())
+    sizes = [batch.nbytes for batch in batches]
+    assert len(sizes) > 1 and max(sizes) < 4 * rows.BATCH_CHARACTERS
 
 
 def test_with_the_setting_off_an_archive_is_a_file(put: Any) -> None:
