@@ -220,6 +220,19 @@ def test_an_archive_that_cannot_be_listed_keeps_its_rows(archive: Archive, monke
     assert archive.ledger()["z.zip"] == ("ok", None) and archive.members() == {None}
 
 
+def test_a_copy_in_an_archive_that_cannot_be_listed(archive: Archive) -> None:
+    """Its row is read where it was, and it was not among the files that are unchanged: none of the archive was listed."""
+    copy = archive.path.with_name("copy")
+    copy.write_bytes(archive.data[0])
+    archive.run()
+    assert archive.ledger()["m0"] == ("duplicate", "same_header")
+    copy.unlink()
+    whole = archive.path.read_bytes()
+    archive.path.write_bytes(whole[: len(whole) - 30])
+    summary = archive.run()
+    assert (summary.removed, summary.unchanged) == (1, 1) and archive.ledger()["m0"] == ("ok", None)
+
+
 def test_with_archives_off_and_on_again(archive: Archive) -> None:
     """Off, it is a file like others, and its members are gone."""
     off = archive.run(sources__archives=False)
