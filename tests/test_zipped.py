@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -219,6 +220,19 @@ def test_an_archive_that_cannot_be_listed_keeps_its_rows(archive: Archive, monke
     assert archive.ledger()["z.zip"] == ("ok", None) and archive.members() == {None}
 
 
+def test_a_copy_in_an_archive_that_cannot_be_listed(archive: Archive) -> None:
+    """Its row is read where it was, and it was not among the files that are unchanged: none of the archive was listed."""
+    copy = archive.path.with_name("copy")
+    copy.write_bytes(archive.data[0])
+    archive.run()
+    assert archive.ledger()["m0"] == ("duplicate", "same_header")
+    copy.unlink()
+    whole = archive.path.read_bytes()
+    archive.path.write_bytes(whole[: len(whole) - 30])
+    summary = archive.run()
+    assert (summary.removed, summary.unchanged) == (1, 1) and archive.ledger()["m0"] == ("ok", None)
+
+
 def test_with_archives_off_and_on_again(archive: Archive) -> None:
     """Off, it is a file like others, and its members are gone."""
     off = archive.run(sources__archives=False)
@@ -263,6 +277,21 @@ def test_other_columns(archive: Archive) -> None:
     assert (
         "StudyTime" not in pq.read_schema(next((archive.dest / "instances").glob("*.parquet"))).names or summary.profile
     )
+
+
+@pytest.mark.parametrize("method", [8, 12])
+def test_sizes_without_measure(archive: Archive, method: int) -> None:
+    """What a directory says of sizes is summed in many places: it ends no run, no report, and is in no row."""
+    entries, numbers = b"", struct.pack("<HHHHHLLL", 20, 0, method, 0, 0, 0, 9, 0xFFFFFFFF)
+    for name in (b"a", b"b", b"c"):
+        wide = struct.pack("<HHQ", 1, 8, (1 << 62) - 1)
+        entries += b"PK\1\2\x14\0" + numbers + struct.pack("<HHHHHLL", 1, len(wide), 0, 0, 0, 0, 0) + name + wide
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 3, 3, len(entries), 99, 0)
+    archive.path.write_bytes(b"PK\3\4" + bytes(95) + entries + end)
+    archive.run()
+    code = "bad_archive" if method == 8 else "unsupported_compression"
+    assert {archive.ledger()[name] for name in "abc"} == {("failed", code)}
+    dicomflow.write_report(archive.dest, archive.dest.with_suffix(".html"))
 
 
 # ---- commands --------------------------------------------------------------------------------------------------------

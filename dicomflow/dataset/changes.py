@@ -102,7 +102,7 @@ def compare(
     unseen = np.ones(known.num_rows, bool)
     unseen[at[is_known]] = False
     gone = unseen & below(known["uri"], sources)
-    gone[gone] = ~_lie_in_any(known["uri"].filter(pa.array(gone)), unlisted)
+    gone[gone] = ~lie_in_any(known["uri"].filter(pa.array(gone)), unlisted)
     removed = gone & _true(pc.and_(pc.not_equal(known["status"], str(Status.REMOVED)), known["size"].is_valid()))
     if mode is Mode.RETRY:
         same |= ~(is_known & ~is_settled & _ended(known, at, Status.FAILED))
@@ -203,7 +203,7 @@ def below(uris: pa.ChunkedArray, sources: Sequence[str]) -> Mask:
     return found
 
 
-def _lie_in_any(uris: pa.ChunkedArray, folders: AbstractSet[str]) -> Mask:
+def lie_in_any(uris: pa.ChunkedArray, folders: AbstractSet[str]) -> Mask:
     """Which uris are one of these paths, or lie in one: looked up, for there may be very many links that lead nowhere."""
     if not folders:
         return np.zeros(len(uris), bool)

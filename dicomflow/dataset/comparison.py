@@ -66,7 +66,8 @@ class Comparison:
             Buckets(_hash_place, spill / name, side) for name in ("listed", "known", "staged")
         )
         self._to_read = Buckets(self._divide_listing, spill / "to_read", side)
-        self._unlisted: set[str] = set()
+        self.unlisted: set[str] = set()
+        """Paths of folders and archives that could not be listed, so far."""
         self._staged_rows = 0
         self.listed = 0
         """Rows of the listing so far."""
@@ -84,7 +85,7 @@ class Comparison:
         Raises:
             DatasetError: the disk is full; so for all sides.
         """
-        self._unlisted.update(find_unlisted(rows))
+        self.unlisted.update(find_unlisted(rows))
         self._listed.add(_number(rows, self.listed))
         self.listed += rows.num_rows
 
@@ -106,7 +107,7 @@ class Comparison:
         """
         self.staged_kept = np.zeros(self._staged_rows, bool)
         for listed, known, staged in self._draw():
-            changes = compare(listed, known, sources, mode, now, self._unlisted)
+            changes = compare(listed, known, sources, mode, now, self.unlisted)
             to_read = self._take_up(changes.to_read, staged, now)
             self._to_read.add(to_read)
             yield Bucket(known=known, changes=changes, left=to_read.num_rows)

@@ -193,7 +193,7 @@ def check_replaced(staying: int, dest: Path) -> None:
     if staying:
         raise DatasetError(
             f"{dest}: {staying:,} files of the dataset were not listed by this run, so their rows cannot be written anew; "
-            "name all SOURCEs, and see that every folder can be read"
+            "name all SOURCEs, and see that every folder and archive can be read"
         )
 
 

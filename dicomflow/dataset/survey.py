@@ -10,12 +10,13 @@ is known when all is listed; what does not fit into memory until then is on the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomflow.dataset.changes import Mode
+from dicomflow.dataset.changes import Mode, below, lie_in_any
 from dicomflow.dataset.commit import discard
 from dicomflow.dataset.comparison import Comparison
 from dicomflow.dataset.findings import Findings
@@ -58,6 +59,7 @@ class Survey:
         """Files that are to have a ledger row in staging when all is read."""
         self.resumed = 0
         """Files of these that an interrupted run had read."""
+        self._unlisted: AbstractSet[str] = frozenset()
         self.findings = Findings.none(transaction.layout.spill, transaction.schemas.config.memory_bytes)
 
     @property
@@ -127,6 +129,11 @@ class Survey:
         check_replaced(staying, transaction.layout.root)
         transaction.staging.keep_rows(comparison.staged_kept)
         self.resumed = self.expected - left
+        self._unlisted = comparison.unlisted
+
+    def count_listed(self, uris: pa.ChunkedArray) -> int:
+        """How many of these known files were listed: some are of other SOURCEs, or lie in what could not be listed."""
+        return int((below(uris, self._request.paths) & ~lie_in_any(uris, self._unlisted)).sum())
 
 
 def split_settled(files: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from dicomflow import __version__
 from dicomflow.config import Config
-from dicomflow.dataset.changes import Mode, below
+from dicomflow.dataset.changes import Mode
 from dicomflow.dataset.commit import discard, prepare_destination
 from dicomflow.dataset.compact import compact_if_needed
 from dicomflow.dataset.deduplicate import Verdicts
@@ -199,11 +199,10 @@ class Run:
             unread = verdicts.unread.num_rows
             if not unread:
                 return verdicts
-            paths = self._paths()
             survey.expected += unread
             survey.findings.read_again(verdicts.unread)
             self.totals.to_read += unread
-            self.totals.unchanged -= sum(int(below(files["uri"], paths).sum()) for files in verdicts.unread.tables())
+            self.totals.unchanged -= sum(survey.count_listed(files["uri"]) for files in verdicts.unread.tables())
             self._enter("scan")
             with self.stages.of("scan"):
                 reading.read(map(_as_source_files, verdicts.unread.tables()))

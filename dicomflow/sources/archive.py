@@ -23,7 +23,7 @@ SUFFIXES = frozenset(f".{z}{i}{p}" for z in "zZ" for i in "iI" for p in "pP")
 """The last characters of names of files that are opened while they are listed."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # it may have become a FIFO
-_STEP = 1024  # members between looks at whether a batch is full
+_STEP = 256  # members between looks at whether a batch is full
 
 _ENCRYPTED_FLAGS = 1 << 0 | 1 << 6 | 1 << 13
 _PATCH_FLAG = 1 << 5

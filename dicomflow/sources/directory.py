@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
-from dicomflow.sources.member import MemberPlace, decode_name
+from dicomflow.sources.member import DEFLATED, STORED, MemberPlace, decode_name
 
 MAX_DIRECTORY_BYTES = 256 << 20
 
@@ -35,6 +35,9 @@ _ZIP64_FIELD = 1
 _MISPLACED = "its directory is not where its end record says"
 _MOST = (1 << 62) - 1
 """No size or offset is larger: it fits a column of 64 bits."""
+
+_MOST_TIMES = {STORED: 1, DEFLATED: 1032}
+"""So many bytes come out of a packed one at the most: 258 of two bits (RFC 1951).  Sums of true sizes fit a column, too."""
 
 
 class BadArchive(Exception):
@@ -78,17 +81,25 @@ class Directory:
 
     def __iter__(self) -> Iterator[Entry]:
         """Each file."""
-        last, shift = self._last, self._shift
+        shift = self._shift
         for name, flags, method, crc, packed, size, offset, extra in self._walk():
             if size == 0 and name.endswith("/"):
                 continue
             wide = (
                 (size, packed, offset) if max(size, packed, offset) < _NOWHERE else _widen(extra, size, packed, offset)
             )
-            if wide is None or max(wide) > _MOST or not 0 <= wide[2] + shift <= last:
+            if wide is None or not self._can_be(method, *wide):
                 yield Entry(name, None, MemberPlace(method, flags, crc, 0, 0))
             else:
                 yield Entry(name, wide[0], MemberPlace(method, flags, crc, wide[2] + shift, wide[1]))
+
+    def _can_be(self, method: int, size: int, packed: int, offset: int) -> bool:
+        """Whether a member of so many bytes may lie there: all of it before the directory."""
+        return (
+            0 <= offset + self._shift <= self._last - packed
+            and size <= _MOST
+            and size <= packed * _MOST_TIMES.get(method, _MOST)
+        )
 
     def _hash_names(self) -> Iterator[int]:
         for name, _, _, _, _, size, _, _ in self._walk():

@@ -28,6 +28,9 @@ MAX_MTIME = 253_402_300_799_999_999
 BATCH_SECONDS = 1.0
 """After so long, a batch of whatever is there is handed on when a folder is done."""
 
+BATCH_CHARACTERS = 1 << 24
+"""With names of members that are so long in all, a batch is full: a path has 4,096 bytes at the most, such a name has 65,535."""
+
 Entries = list[os.DirEntry[str]]
 
 
@@ -66,6 +69,7 @@ class Rows:
         self._outcomes: list[Outcome | None] = []  # may be behind: files that are simply to be read have none
         self._members: list[Member | None] = []  # likewise
         self._taken = time.monotonic()
+        self._characters = 0  # of names of members
 
     def add_entries(self, folder: str, entries: Entries, follow: bool, apart: AbstractSet[str]) -> Iterator[Found]:
         """Add files, yield folders.  This loop is what listing costs: one stat, a look at the name, three appends.
@@ -102,6 +106,7 @@ class Rows:
 
     def add_member(self, archive: Found, member: Member, size: int | None, outcome: Outcome | None) -> None:
         """Add a file in an archive: it is as old as the archive."""
+        self._characters += len(member.name)
         self._add(archive.path, size, archive.status.st_mtime_ns, outcome, member)
 
     def add_outcome(self, path: str, outcome: Outcome) -> None:
@@ -109,13 +114,14 @@ class Rows:
         self._add(path, None, None, outcome, None)
 
     def take_full_batches(self) -> Iterator[pa.RecordBatch]:
-        """Batches of the size asked for, as long as there is one; a smaller one where the last was long ago.
+        """Batches of the size asked for, as long as there is one; a smaller one where the last was long ago, or names are long.
 
         On a storage that lists slowly nobody is to wait for many files, where there are some.
         """
         while len(self._paths) >= self._batch_rows:
             yield self._take(self._batch_rows)
-        if self._paths and time.monotonic() - self._taken > BATCH_SECONDS:
+        is_heavy = self._characters > BATCH_CHARACTERS
+        if self._paths and (is_heavy or time.monotonic() - self._taken > BATCH_SECONDS):
             yield self._take(len(self._paths))
 
     def take_rest(self) -> Iterator[pa.RecordBatch]:
@@ -141,7 +147,7 @@ class Rows:
 
     def _take(self, count: int) -> pa.RecordBatch:
         self._fill_up()
-        self._taken = time.monotonic()
+        self._taken, self._characters = time.monotonic(), 0
         paths, sizes, mtimes = self._paths[:count], self._sizes[:count], self._mtimes[:count]
         outcomes, (names, etags) = self._outcomes[:count], _text_arrays(self._members[:count], 2)
         for column in (self._paths, self._sizes, self._mtimes, self._outcomes, self._members):

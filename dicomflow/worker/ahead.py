@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,11 +139,13 @@ class ReadAhead:
         self._seconds, self._files = 0.0, 0
         lock = threading.Lock()
         self._room, self._more = threading.Condition(lock), threading.Condition(lock)
-        self._threads = [
-            threading.Thread(target=self._run, name="dicomflow-ahead", daemon=True) for _ in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        with suppress(RuntimeError):  # a container may allow no more: those that are there go ahead, or nobody does
+            for _ in range(threads):
+                thread = threading.Thread(target=self._run, name="dicomflow-ahead", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        self._over = not self._threads
 
     def take(self, index: int, turn: Turn) -> Fetched | None:
         """The begin of this file, when it has come; those before it are not asked for any more.  None: read it yourself.
@@ -157,12 +160,13 @@ class ReadAhead:
             self._next = max(self._next, index)
             while index not in self._came and not self._over and not turn.given_up:
                 self._more.wait(LOOK_SECONDS)
-            if turn.given_up:
-                raise GivenUp
-            found = self._came.pop(index, None)
+            is_given_up = turn.given_up
+            found = None if is_given_up else self._came.pop(index, None)
         for each in left:
             if each is not None:
                 each.close()
+        if is_given_up:
+            raise GivenUp
         return found
 
     def fetch_seconds(self) -> float:

@@ -90,6 +90,8 @@ class MemberReader(FileReader):
             self._refuse(index, error, stint, turn)
             self._open = ""  # the next one opens it anew
         stint.settled = index
+        if self.uris[index + 1 : index + 2] != [self.uris[index]]:
+            self._close_archive(start, turn)  # once the next file is begun, that one would be blamed
         return None
 
     # ---- the archive ----

@@ -198,7 +198,7 @@ def test_no_row_with_old_columns_may_stay(ledgers: list[Path]) -> None:
         check_replaced(count_staying(known, compare(listed(*every[:2]), known, ["/s"], Mode.COLUMNS, 0)), Path("/d"))
     unlisted = entry("/s", settled="failed")
     with pytest.raises(
-        DatasetError, match="2 files of the dataset were not listed .* see that every folder can be read"
+        DatasetError, match="2 files of the dataset were not listed .* see that every folder and archive can be read"
     ):
         check_replaced(
             count_staying(known, compare(listed(unlisted, every[2]), known, ["/s", "/t"], Mode.FULL, 0)), Path("/d")

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from dicomflow.config import SourcesConfig
 from dicomflow.model import SOURCE_FILE_SCHEMA
-from dicomflow.sources import archive, directory, list_files
+from dicomflow.sources import archive, directory, list_files, rows
 from dicomflow.sources.member import parse_place
 from tests.zipped import pack
 
@@ -164,6 +164,14 @@ def test_members_are_streamed(put: Any) -> None:
     assert sizes == [100] * 50 + [1]
 
 
+def test_long_names_are_streamed_sooner(put: Any) -> None:
+    """What is held at a time does not depend on what an archive calls its members."""
+    put(pack([(f"{number:>60000}", b"") for number in range(900)]))
+    batches = list_files([str(put(b"", "y").parent)], config=SourcesConfig())
+    sizes = [batch.nbytes for batch in batches]
+    assert len(sizes) > 1 and max(sizes) < 4 * rows.BATCH_CHARACTERS
+
+
 def test_with_the_setting_off_an_archive_is_a_file(put: Any) -> None:
     """As it was before there was the setting."""
     path = put(pack(TWO))
@@ -256,6 +264,27 @@ def test_numbers_that_no_column_holds(put: Any) -> None:
     struct.pack_into("<L", data, data.index(b"PK\5\6") + 12, data.index(b"PK\5\6") - entry)
     _, row = list_rows(put(bytes(data)))
     assert said(row)[:2] == ("failed", "bad_archive") and row["size"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "at", "value"),
+    [(8, 24, 1032 * 13 + 1), (8, 20, 1 << 20), (0, 24, 100), (0, 20, 1 << 20)],
+    ids=["deflated to less than can be", "deflated beyond", "stored as less", "stored beyond"],
+)
+def test_sizes_that_cannot_be(put: Any, method: int, at: int, value: int) -> None:
+    """Sizes are summed: those that no bytes in the archive could make are not taken for true."""
+    data = pack([("a", b"1" * 99), ("b", b"2")], method=method)
+    entry = data.index(b"PK\1\2")
+    if method:
+        data = change(data, entry + 20, struct.pack("<L", 13))
+    _, a, b = list_rows(put(change(data, entry + at, struct.pack("<L", value))))
+    assert said(a)[:2] == ("failed", "bad_archive") and a["size"] is None and b["status"] is None
+
+
+def test_the_most_that_deflate_can_do(put: Any) -> None:
+    """A bomb is a member like others: how far it is read is bounded."""
+    _, row = list_rows(put(pack([("zeros", bytes(64 << 20))])))
+    assert row["status"] is None and row["size"] == 64 << 20
 
 
 # ---- archives that cannot be listed ----------------------------------------------------------------------------------

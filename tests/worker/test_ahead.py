@@ -148,6 +148,35 @@ def test_what_cannot_be_read(uris: list[str], tmp_path: Path, monkeypatch: pytes
     reader.close()
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_no_more_threads(uris: list[str], monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """Where the system gives no more of them, those that are there go ahead; without any, each file is read in its turn."""
+    real, started = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "dicomflow-ahead":
+            if len(started) == allowed:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    reader = ReadAhead(uris, 0, lambda: 10, 3)
+    assert [read(reader, index) for index in range(2)] == ([b"0 0 0 0 0 ", b"1 1 1 1 1 "] if allowed else [None, None])
+    reader.close()
+
+
+def test_who_is_given_up_leaves_nothing_open(uris: list[str]) -> None:
+    """Nor what came of files that were passed over."""
+    reader = ReadAhead(uris, 0, lambda: 10, 2)
+    time.sleep(0.05)
+    turn = Turn()
+    turn.given_up = True
+    with pytest.raises(GivenUp):
+        reader.take(4, turn)
+    reader.close()
+
+
 def test_who_is_given_up_does_not_wait(uris: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for a file that does not come ends; what comes late is closed."""
     monkeypatch.setattr(ahead, "LOOK_SECONDS", 0.02)

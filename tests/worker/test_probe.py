@@ -75,11 +75,19 @@ def test_a_read_that_does_not_come_back(put: Put, hang: Hang, monkeypatch: pytes
     assert len(hang.hanging) == 1
 
 
-def test_no_memory(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a header that there is no memory for end the run before it has begun."""
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("Doe^Jane")])
+def test_no_memory_and_surprises(put: Put, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Nor does a header that there is no memory for, or that nobody foresaw, end the run before it has begun."""
 
     def fail(*_: object, **__: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(FileReader, "read", fail)
     assert probe_files(as_files([put("a", make_file("1.2"))]), COLUMNS, CONFIG) == probe.HANGS_SECONDS
+
+
+@pytest.mark.parametrize("rows", [1, 63])
+def test_batches_of_few_rows(put: Put, rows: int) -> None:
+    """A look takes as many files whatever the rows of a batch are: none of them is written."""
+    files = as_files([put(f"f{number:02}", make_file(f"1.{number + 1}")) for number in range(probe.FILES)])
+    assert probe.ROW_SECONDS < probe_files(files, COLUMNS, HeaderConfig(batch_rows=rows)) < probe.HANGS_SECONDS
