@@ -5,10 +5,12 @@ In: SourceFiles as they are found.  Out: the same, and the seconds that one proc
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator
 from math import inf
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -20,6 +22,9 @@ FEW_FILES = 2_000
 
 LISTING_SECONDS = 2.0
 """Whoever has so many files that listing them takes longer need not wait for the last one."""
+
+LOOKING = "looking"
+"""A file in staging while headers are looked at: where it is left, one of them killed the process, and is left to workers."""
 
 
 def foresee(files: Iterator[pa.Table], job: ScanJob, enough: float) -> tuple[Iterator[pa.Table], float]:
@@ -37,7 +42,15 @@ def foresee(files: Iterator[pa.Table], job: ScanJob, enough: float) -> tuple[Ite
     until = time.monotonic() + LISTING_SECONDS
     if not ahead.look(FEW_FILES, until):
         return ahead.all(), 0.0
+    looking = Path(job.staging) / LOOKING
+    if looking.exists():
+        return ahead.all(), inf
+    with contextlib.suppress(OSError):  # whoever writes the first part says so
+        looking.parent.mkdir(parents=True, exist_ok=True)
+        looking.touch()
     each = probe_files(ahead.seen, job.profile.columns, job.config.header)
+    with contextlib.suppress(OSError):
+        looking.unlink(missing_ok=True)
     is_more = ahead.look(int(enough / each), until)
     return ahead.all(), inf if is_more else ahead.count * each
 

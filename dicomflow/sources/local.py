@@ -31,11 +31,12 @@ FolderKey = tuple[int, int] | str
 class LocalSource:
     """Files and trees of this machine, listed together so that nothing is listed twice.
 
-    Order: the SOURCEs as given, those by way of symbolic links last; in a folder its files by name, then its archives by name, each followed by its members,
-    then its subfolders by name; what symbolic links to folders lead to comes last.  A folder is known by device and
-    inode, so loops end, and a folder that is reached twice (a link, overlapping SOURCEs) is walked where it is met
-    first: by its own name, if it has one below a SOURCE.  A file that is a SOURCE of its own is listed as such, and not
-    again in its folder.  A SOURCE that is itself a symbolic link is always followed.
+    Order: the SOURCEs as given, those by way of symbolic links last; in a folder its files by name, then its archives
+    by name, each followed by its members, then its subfolders by name; what links to folders lead to comes last.
+
+    A folder is known by device and inode, so loops end, and a folder that is reached twice (a link, overlapping SOURCEs)
+    is walked where it is met first: by its own name, if it has one below a SOURCE.  A file that is a SOURCE of its own is
+    listed as such, and not again in its folder.  A SOURCE that is itself a symbolic link is always followed.
     """
 
     def __init__(

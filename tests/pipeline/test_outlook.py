@@ -18,7 +18,12 @@ from dicomflow.schema.profile import load_profile
 from dicomflow.synth import make_series
 from dicomflow.worker import ScanJob
 
-JOB = ScanJob(run_id="r", started=0, staging="", profile=load_profile("minimal"), config=load_config(None, {}))
+
+@pytest.fixture
+def job(tmp_path: Path) -> ScanJob:
+    """Its staging folder is not there yet."""
+    profile, config = load_profile("minimal"), load_config(None, {})
+    return ScanJob(run_id="r", started=0, staging=str(tmp_path / "staging"), profile=profile, config=config)
 
 
 class Listing:
@@ -59,21 +64,47 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         (10_000, inf, 105, [21]),  # no further than it takes to know
     ],
 )
-def test_seconds(looked: list[int], files: int, seconds: float, drawn: int, looks: list[int]) -> None:
+def test_seconds(looked: list[int], job: ScanJob, files: int, seconds: float, drawn: int, looks: list[int]) -> None:
     """Of few files, of those that one process reads in time, and of more."""
     listing = Listing(files, batch=7)
-    rest, found = foresee(iter(listing), JOB, 1.0)
+    rest, found = foresee(iter(listing), job, 1.0)
     assert found == pytest.approx(seconds) and looked == looks and listing.drawn == drawn
     assert pa.concat_tables(rest)["uri"].to_pylist() == [str(number) for number in range(files)]
 
 
-def test_listing_that_takes_long(looked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_that_takes_long(looked: list[int], job: ScanJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are started while files are still being found."""
     monkeypatch.setattr(outlook, "LISTING_SECONDS", 0.0)
     listing = Listing(1000, batch=5)
-    rest, seconds = foresee(iter(listing), JOB, 1e9)
+    rest, seconds = foresee(iter(listing), job, 1e9)
     assert seconds == inf and listing.drawn == 5 and looked == [5]
     assert sum(batch.num_rows for batch in rest) == 1000
+
+
+def test_a_look_that_was_the_last(monkeypatch: pytest.MonkeyPatch, job: ScanJob) -> None:
+    """Where a file killed the process that looked at it, the next run leaves it to workers, which may be killed."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> float:
+        raise Killed
+
+    monkeypatch.setattr(outlook, "probe_files", die)
+    with pytest.raises(Killed):
+        foresee(iter(Listing(9000, 1000)), job, 1.0)
+    rest, seconds = foresee(iter(Listing(9000, 1000)), job, 1.0)
+    assert seconds == inf and sum(batch.num_rows for batch in rest) == 9000
+
+
+def test_a_look_leaves_nothing(looked: list[int], job: ScanJob) -> None:
+    """Nor does it need a disk that can be written to."""
+    foresee(iter(Listing(50, 7)), job, 1.0)
+    assert looked == [21] and [*Path(job.staging).iterdir()] == []
+    Path(job.staging).rmdir()
+    Path(job.staging).write_text("in the way")
+    foresee(iter(Listing(50, 7)), job, 1.0)
+    assert looked == [21, 21]
 
 
 @pytest.mark.parametrize(("each", "scheduler"), [(0.0001, "threads"), (0.5, "in-process")])
