@@ -106,7 +106,8 @@ class _Census:
         """For the archive's row."""
         parts = [f"{self._listed:,} member{'' if self._listed == 1 else 's'}, listed on their own"]
         if self._repeated:
-            parts.append(f"{self._repeated:,} names stand more than once, the last one counts")
+            names = "1 name stands" if self._repeated == 1 else f"{self._repeated:,} names stand"
+            parts.append(f"{names} more than once, the last one counts")
         if self._nameless:
             parts.append(f"{self._nameless:,} without a name cannot be listed")
         return "; ".join(parts)
