@@ -69,7 +69,7 @@ class RunSummary:
         unchanged: files known from earlier runs, and not read again.
         resumed: files that an interrupted run had read, and this one need not.
         removed: files that were there before and are gone.
-        rows: rows of ``instances``.
+        rows: rows of ``instances`` that the files listed have; those of SOURCEs that this run did not name do not count.
         outcomes: (status, code or None, files), most files first.
         seconds: wall time of the whole run.
         stages: wall seconds of list, plan, scan (cluster included), tasks, publish.

@@ -120,10 +120,10 @@ def command(
     """
     if list_them:
         return _list()
-    if dest is None:
-        raise click.UsageError("Missing argument 'DEST'.")
-    if query is None:
-        raise click.UsageError("Missing argument 'QUERY'.  There is --list for the ready-made ones.")
+    if show and query is None and (dest or "").startswith("@"):
+        dest, query = "", dest  # a dataset is not needed
+    if dest is None or query is None:
+        raise click.UsageError(_describe_missing(dest))
     if show:
         return _show(query)
     form = options["form"] or (guess_format(str(output), _ENDINGS) if output else "table")
@@ -140,6 +140,14 @@ def command(
     except MemoryError:
         raise DatasetError(NO_MEMORY) from None
     return 0
+
+
+def _describe_missing(dest: str | None) -> str:
+    if dest is None:
+        return "Missing argument 'DEST'."
+    if dest.startswith("@"):
+        return f"Missing argument 'DEST': the dataset, before {dest[:64]}."
+    return "Missing argument 'QUERY'.  There is --list for the ready-made ones."
 
 
 def _give(answer: Answer, output: Path | None, form: str, options: Options) -> None:

@@ -122,5 +122,6 @@ def _describe_rerun(rerun: Rerun) -> str:
         (rerun.removed, "gone"),
     )
     return f"{_files(rerun.listed)} listed: " + (
-        ", ".join(f"{n:,} {what}" for n, what in counts if n) or "nothing to do"
+        ", ".join(f"{n:,} {what}" for n, what in counts if n)
+        or ("nothing can be done" if rerun.problems else "nothing to do")
     )

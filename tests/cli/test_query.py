@@ -149,6 +149,9 @@ def test_named(run: Run, dest: Path) -> None:
     unknown = run("query", dest, "@studies-per-moth")
     assert unknown.code == 2 and "did you mean studies-per-month?" in unknown.err
     assert run("query", dest, "select 1", "--show").code == 2
+    assert run("query", "--show", "@studies-per-month").out == shown.out  # which needs no dataset
+    missing = run("query", "@studies-per-month")
+    assert missing.code == 2 and "Missing argument 'DEST': the dataset, before @studies-per-month" in missing.err
 
 
 def test_named_without_its_columns(run: Run, studies: Path, tmp_path: Path) -> None:
