@@ -109,6 +109,10 @@ class FileReader:
         batch = self.headers.batch
         return 0 if batch.value_bytes > MAX_BATCH_BYTES else int(self._rows - batch.rows)
 
+    def member_of(self, index: int) -> str | None:
+        """Its name in an archive; None for a plain file."""
+        return None
+
     def begin_batch(self) -> None:
         """Forget the rows."""
         self.headers.batch.reset()

@@ -67,6 +67,10 @@ class MemberReader(FileReader):
         self._sizes: list[int | None] = files["size"].to_pylist()
         self._open = ""  # uri of the archive that ``turn.held`` is of
 
+    def member_of(self, index: int) -> str | None:
+        """See ``FileReader``."""
+        return self._names[index]
+
     def read(self, stint: Stint, turn: Turn) -> None:
         """See ``FileReader``."""
         super().read(stint, turn)

@@ -230,7 +230,7 @@ class _TaskRun:
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self.ledger.set(index, outcome)
-        self.failures.note(self.uris[index], self.files["member"][index].as_py(), outcome)
+        self.failures.note(self.uris[index], self.reader.member_of(index), outcome)
 
     def _sleep(self, seconds: float) -> None:
         """Before files are tried again."""
