@@ -49,9 +49,11 @@ def choose_scheduler(config: ComputeConfig, seconds: float, cluster: ClusterConf
     A cluster that the configuration describes is taken whatever the job.  Else a job of a few seconds takes Dask's threads in
     this process: starting workers would take longer than they save.
     """
-    if not depends_on_job(config, cluster):
-        chosen = cluster.choose(config.scheduler)
-        return "processes" if chosen == "auto" else chosen
+    chosen = cluster.choose(config.scheduler)
+    if chosen != "auto":
+        return chosen
+    if cluster.adapt is not None:
+        return "processes"
     if seconds < config.small_job_seconds:
         return "threads" if config.performance_report is None else "in-process"
     return "in-process" if count_workers(config, "processes") == 1 else "processes"

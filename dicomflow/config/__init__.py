@@ -12,17 +12,12 @@ from dicomflow.config.cluster import (
     KINDS,
     AdaptConfig,
     ClusterConfig,
-    CustomConfig,
     JobsConfig,
-    KubernetesConfig,
-    PbsConfig,
-    SshConfig,
     TlsConfig,
 )
-from dicomflow.config.load import COMMAND_LINE, load_config
-from dicomflow.config.section import MAX_PORT, ListenAddress, Section, Size, is_address, parse_size
+from dicomflow.config.load import load_config
+from dicomflow.config.section import MAX_PORT, parse_size
 from dicomflow.config.settings import (
-    SCHEDULERS,
     ComputeConfig,
     Config,
     DatasetConfig,
@@ -35,31 +30,21 @@ from dicomflow.config.settings import (
 )
 
 __all__ = [
-    "COMMAND_LINE",
     "KINDS",
     "MAX_PORT",
-    "SCHEDULERS",
     "AdaptConfig",
     "ClusterConfig",
     "ComputeConfig",
     "Config",
-    "CustomConfig",
     "DatasetConfig",
     "ExportConfig",
     "HeaderConfig",
     "JobsConfig",
-    "KubernetesConfig",
-    "ListenAddress",
     "MetricsConfig",
-    "PbsConfig",
     "PlanConfig",
     "RetryConfig",
-    "Section",
-    "Size",
     "SourcesConfig",
-    "SshConfig",
     "TlsConfig",
-    "is_address",
     "load_config",
     "parse_size",
 ]

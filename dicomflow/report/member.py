@@ -6,16 +6,15 @@ In: an open archive, a name.  Out: bytes, more on demand.  Knows no DICOM.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from dicomflow.errors import HeaderError
-from dicomflow.sources.directory import BadArchive, Entry, read_directory
-from dicomflow.sources.member import DEFLATED, STORED
+from dicomflow.sources.archive import settle
+from dicomflow.sources.directory import BadArchive, Entry, read_at, read_directory
 from dicomflow.unpack import FAULTS, Fault, MemberStream, Unreadable
 
 MAX_MEMBERS = 5_000_000
 """As many as ``extract`` may be told to list."""
-
-_ENCRYPTED = 1
 
 
 class MemberBegin:
@@ -38,7 +37,7 @@ class MemberBegin:
         self.at_end = False
         self.limit = limit
         self.size = entry.size or 0
-        self._stream = MemberStream(entry.place, lambda count, offset: _read(descriptor, count, offset), limit)
+        self._stream = MemberStream(entry.place, partial(read_at, descriptor), limit)
         try:
             self._stream.begin(name, size)
         except Unreadable as error:
@@ -73,15 +72,6 @@ def _find(descriptor: int, name: str) -> Entry:
             found = entry
     if found is None:
         raise HeaderError("is not in the archive")
-    if found.place.flags & _ENCRYPTED:
-        raise HeaderError("is encrypted: unpack it with its password")
-    if found.size is None or found.place.method not in (STORED, DEFLATED):
-        raise HeaderError("cannot be unpacked here: unpack it, or pack it anew with deflate")
+    if (outcome := settle(found)) is not None:
+        raise HeaderError(outcome.message)
     return found
-
-
-def _read(descriptor: int, count: int, offset: int) -> bytes:
-    data = os.pread(descriptor, count, offset)
-    while len(data) < count and (more := os.pread(descriptor, count - len(data), offset + len(data))):
-        data += more
-    return data

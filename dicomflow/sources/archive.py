@@ -72,7 +72,7 @@ def _add_members(archive: Found, directory: Directory, rows: Rows) -> Iterator[p
     rows.add_found(archive, Outcome(Status.SKIPPED, Code.ARCHIVE, census.describe()))
     for number, entry in enumerate(directory):
         if census.counts(number, entry.name):
-            outcome = _settle(entry)
+            outcome = settle(entry)
             etag = format_place(entry.place) if entry.size is not None else None
             rows.add_member(archive, Member(entry.name, etag), entry.size, outcome)
         if number % _STEP == 0:
@@ -113,8 +113,8 @@ class _Census:
         return "; ".join(parts)
 
 
-def _settle(entry: Entry) -> Outcome | None:
-    """How a member ends that is not to be read."""
+def settle(entry: Entry) -> Outcome | None:
+    """How a member ends that is not to be read; None for one that is."""
     place = entry.place
     if place.flags & _ENCRYPTED_FLAGS:  # twelve bytes longer than it is
         return _ENCRYPTED

@@ -142,10 +142,10 @@ def read_directory(descriptor: int, size: int, max_entries: int) -> Directory | 
         OSError: it cannot be read.
     """
     tail_at = max(0, size - _TAIL_BYTES)
-    tail = _read(descriptor, size - tail_at, tail_at)
+    tail = read_at(descriptor, size - tail_at, tail_at)
     at = _find_end(tail)
     if at < 0:
-        if _begins_like_archive(_read(descriptor, 132, 0)):
+        if _begins_like_archive(read_at(descriptor, 132, 0)):
             raise BadArchive("begins like a ZIP archive, but has no end record: it was cut short")
         return None
     end = _read_end(descriptor, tail, at, tail_at)
@@ -193,7 +193,7 @@ def _read_end(descriptor: int, tail: bytes, at: int, tail_at: int) -> _End:
 def _read_end64(descriptor: int, place: int) -> _End | None:
     if not 0 <= place <= _MOST:
         return None
-    record = _read(descriptor, _END64.size, place)
+    record = read_at(descriptor, _END64.size, place)
     if len(record) < _END64.size or record[:4] != _END64_MAGIC:
         return None
     _, _, _, _, disk, first_disk, _, entries, size, offset = _END64.unpack(record)
@@ -232,16 +232,16 @@ def _read_entries(descriptor: int, end: _End) -> Directory:
     for start in dict.fromkeys((end.at - end.bytes, end.offset)):
         if not 0 <= start <= end.at - end.bytes:
             continue
-        head = _read(descriptor, 4, start) if end.bytes else _ENTRY_MAGIC
+        head = read_at(descriptor, 4, start) if end.bytes else _ENTRY_MAGIC
         if head == _ENTRY_MAGIC and start >= end.offset:
-            data = _read(descriptor, end.bytes, start)
+            data = read_at(descriptor, end.bytes, start)
             if len(data) < end.bytes:
                 raise BadArchive("ends inside its directory")
             return Directory(data, start, start - end.offset)
     raise BadArchive(_MISPLACED)
 
 
-def _read(descriptor: int, size: int, at: int) -> bytes:
+def read_at(descriptor: int, size: int, at: int) -> bytes:
     """So many bytes, fewer only where the file ends: a single call may give less."""
     data = os.pread(descriptor, size, at)
     while len(data) < size and (more := os.pread(descriptor, size - len(data), at + len(data))):

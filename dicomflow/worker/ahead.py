@@ -236,7 +236,5 @@ def _fetch(uri: str, size: int) -> Fetched | None:
 
 def _close(descriptor: int) -> None:
     if descriptor >= 0:
-        try:  # noqa: SIM105 (as in ``files``)
+        with suppress(OSError):  # nothing was written
             os.close(descriptor)
-        except OSError:
-            pass  # nothing was written

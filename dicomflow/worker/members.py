@@ -24,6 +24,7 @@ from dicomflow.errors import Code, Status
 from dicomflow.header.verdict import EMPTY, NEED_MORE, NO_DICOM_HEADER, TOO_LONG, TRUNCATED
 from dicomflow.model import Outcome
 from dicomflow.schema.column import Column
+from dicomflow.sources.directory import read_at
 from dicomflow.sources.member import MemberPlace, parse_place
 from dicomflow.unpack import FAULTS, Fault, MemberStream, Unreadable
 from dicomflow.uri import path_from_uri
@@ -196,8 +197,6 @@ def _parse(etag: str | None) -> MemberPlace | None:
 def _read_archive(turn: Turn, start: float, count: int, offset: int) -> bytes:
     """So many bytes, fewer only at the end; whoever waits for them may be given up."""
     turn.inside = start
-    data = os.pread(turn.held, count, offset)
-    while len(data) < count and (more := os.pread(turn.held, count - len(data), offset + len(data))):
-        data += more
+    data = read_at(turn.held, count, offset)
     turn.leave()
     return data
